@@ -1,0 +1,1 @@
+"""The wire messages: .proto sources beside the code generated from them."""

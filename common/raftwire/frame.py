@@ -1,0 +1,139 @@
+"""Frames: a 4-byte big-endian length, then that many bytes. Sans-I/O.
+
+Both directions of both protocols use it. A length of zero or above the limit is refused before a byte is
+reserved for it, so no stranger's four bytes can make a node allocate more than its limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from struct import Struct
+from typing import Final
+
+from raftwire.errors import FrameError
+
+HEADER_BYTES: Final = 4
+
+_HEADER: Final = Struct(">I")
+_unpack_from = _HEADER.unpack_from
+_pack = _HEADER.pack
+
+
+def encode_frame(payload: bytes) -> bytes:
+    """Return ``payload`` behind its length.
+
+    Raises:
+        FrameError: It is empty, or longer than four bytes can say.
+    """
+    size = len(payload)
+    if not 0 < size <= 0xFFFF_FFFF:
+        raise FrameError(f"a frame of {size} bytes cannot be encoded; the range is 1 to 2^32-1")
+    return _pack(size) + payload
+
+
+def encode_frames(payloads: Iterable[bytes]) -> bytes:
+    """Return all ``payloads``, each behind its length, as one piece for one system call.
+
+    Raises:
+        FrameError: As for ``encode_frame``.
+    """
+    parts: list[bytes] = []
+    for payload in payloads:
+        size = len(payload)
+        if not 0 < size <= 0xFFFF_FFFF:
+            raise FrameError(f"a frame of {size} bytes cannot be encoded; the range is 1 to 2^32-1")
+        parts.append(_pack(size))
+        parts.append(payload)
+    return b"".join(parts)
+
+
+class FrameDecoder:
+    """Cut a byte stream into frames, however it was split on the way.
+
+    Holds at most one unfinished frame: no more than ``bytes_max`` and its header. After a FrameError the
+    stream has no defined place to go on from: the decoder stays failed and the connection must be closed.
+    """
+
+    __slots__ = ("_buffer", "_error", "_need", "bytes_max")
+
+    def __init__(self, bytes_max: int) -> None:
+        if not 0 < bytes_max <= 0xFFFF_FFFF:
+            raise ValueError(f"bytes_max must be 1 to 2^32-1, not {bytes_max}")
+        #: Longest frame accepted, bytes without the header. May be raised after a hello.
+        self.bytes_max = bytes_max
+        # What is left of an unfinished frame, from its header on; empty between frames.
+        self._buffer = bytearray()
+        # Bytes _buffer must hold before it is worth looking at again.
+        self._need = HEADER_BYTES
+        self._error: str | None = None
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of an unfinished frame held back; 0 when the stream stands between frames."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
+        """Take the next bytes of the stream; return the frames they complete, without their lengths.
+
+        Frames that precede a bad length in the same piece are lost with it: the sender is broken or hostile.
+
+        Raises:
+            FrameError: A length is zero or above ``bytes_max``. Every later call raises it again.
+        """
+        if self._error is not None:
+            raise FrameError(self._error)
+        buffer = self._buffer
+        if buffer:
+            # A large frame arrives in many pieces: append, and look only once it can be whole.
+            need = self._need
+            if len(buffer) + len(data) < need:
+                buffer += data
+                if need == HEADER_BYTES or len(buffer) < HEADER_BYTES:
+                    return []
+                return []
+            buffer += data
+            source = bytes(buffer)
+            buffer.clear()
+        else:
+            # bytes(bytes) is the same object: the common case copies nothing but the frames.
+            source = bytes(data)
+        return self._cut(source)
+
+    def _cut(self, source: bytes) -> list[bytes]:
+        frames: list[bytes] = []
+        append = frames.append
+        total = len(source)
+        limit = self.bytes_max
+        at = 0
+        need = HEADER_BYTES
+        while total - at >= HEADER_BYTES:
+            (size,) = _unpack_from(source, at)
+            if not 0 < size <= limit:
+                self._fail(size)
+            end = at + HEADER_BYTES + size
+            if end > total:
+                need = HEADER_BYTES + size
+                break
+            append(source[at + HEADER_BYTES : end])
+            at = end
+        if at < total:
+            self._buffer += source[at:] if at else source
+        self._need = need
+        return frames
+
+    def _fail(self, size: int) -> None:
+        self._error = (
+            "a frame of zero bytes was announced"
+            if size == 0
+            else f"a frame of {size} bytes was announced; the limit is {self.bytes_max}"
+        )
+        raise FrameError(self._error)
+
+    def eof(self) -> None:
+        """Say that the stream has ended.
+
+        Raises:
+            FrameError: It ended inside a frame, so its last message is lost.
+        """
+        if self._buffer:
+            raise FrameError(f"the stream ended inside a frame, after {len(self._buffer)} bytes of it")
