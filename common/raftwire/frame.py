@@ -1,7 +1,7 @@
 """Frames: a 4-byte big-endian length, then that many bytes. Sans-I/O.
 
-Both directions of both protocols use it. A length of zero or above the limit is refused before a byte is
-reserved for it, so no stranger's four bytes can make a node allocate more than its limit.
+Both directions of both protocols use it. A length of zero or above the limit is refused before a
+byte is reserved for it, so no stranger's four bytes can make a node allocate more than its limit.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Final
 
-from raftwire.errors import FrameError
+from raftwire.errors import FrameError, LocalError
 
 HEADER_BYTES: Final = 4
 
@@ -23,11 +23,11 @@ def encode_frame(payload: bytes) -> bytes:
     """Return ``payload`` behind its length.
 
     Raises:
-        FrameError: It is empty, or longer than four bytes can say.
+        LocalError: It is empty, or longer than four bytes can say.
     """
     size = len(payload)
     if not 0 < size <= 0xFFFF_FFFF:
-        raise FrameError(f"a frame of {size} bytes cannot be encoded; the range is 1 to 2^32-1")
+        raise LocalError(f"a frame of {size} bytes cannot be encoded; the range is 1 to 2^32-1")
     return _pack(size) + payload
 
 
@@ -35,13 +35,13 @@ def encode_frames(payloads: Iterable[bytes]) -> bytes:
     """Return all ``payloads``, each behind its length, as one piece for one system call.
 
     Raises:
-        FrameError: As for ``encode_frame``.
+        LocalError: As for ``encode_frame``.
     """
     parts: list[bytes] = []
     for payload in payloads:
         size = len(payload)
         if not 0 < size <= 0xFFFF_FFFF:
-            raise FrameError(f"a frame of {size} bytes cannot be encoded; the range is 1 to 2^32-1")
+            raise LocalError(f"a frame of {size} bytes cannot be encoded; the range is 1 to 2^32-1")
         parts.append(_pack(size))
         parts.append(payload)
     return b"".join(parts)
@@ -50,8 +50,9 @@ def encode_frames(payloads: Iterable[bytes]) -> bytes:
 class FrameDecoder:
     """Cut a byte stream into frames, however it was split on the way.
 
-    Holds at most one unfinished frame: no more than ``bytes_max`` and its header. After a FrameError the
-    stream has no defined place to go on from: the decoder stays failed and the connection must be closed.
+    Holds at most one unfinished frame: no more than ``bytes_max`` and its header. After a
+    FrameError the stream has no defined place to go on from: the decoder stays failed and the
+    connection must be closed.
     """
 
     __slots__ = ("_buffer", "_error", "_need", "bytes_max")
@@ -73,9 +74,10 @@ class FrameDecoder:
         return len(self._buffer)
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
-        """Take the next bytes of the stream; return the frames they complete, without their lengths.
+        """Take the next bytes of the stream; return the frames they complete, without lengths.
 
-        Frames that precede a bad length in the same piece are lost with it: the sender is broken or hostile.
+        Frames that precede a bad length in the same piece are lost with it: the sender is broken
+        or hostile.
 
         Raises:
             FrameError: A length is zero or above ``bytes_max``. Every later call raises it again.
@@ -88,8 +90,6 @@ class FrameDecoder:
             need = self._need
             if len(buffer) + len(data) < need:
                 buffer += data
-                if need == HEADER_BYTES or len(buffer) < HEADER_BYTES:
-                    return []
                 return []
             buffer += data
             source = bytes(buffer)
@@ -136,4 +136,6 @@ class FrameDecoder:
             FrameError: It ended inside a frame, so its last message is lost.
         """
         if self._buffer:
-            raise FrameError(f"the stream ended inside a frame, after {len(self._buffer)} bytes of it")
+            raise FrameError(
+                f"the stream ended inside a frame, after {len(self._buffer)} bytes of it"
+            )

@@ -27,7 +27,7 @@ UNAUTHENTICATED_CONNECTIONS_MAX: Final = 64
 PEER_CONNECTIONS_MAX: Final = 256
 #: Raft messages in one frame.
 MESSAGES_PER_FRAME_MAX: Final = 4_096
-#: Entries in one frame, over all its messages: empty entries cost a receiver far more than their bytes.
+#: Entries in one frame, over all its messages: an empty one costs a receiver far more than its bytes.
 ENTRIES_PER_FRAME_MAX: Final = 4_096
 #: Bytes received and not yet handled, over all peer connections; beyond it reading pauses.
 INBOUND_BYTES_MAX: Final = 128 * MIB
@@ -64,10 +64,12 @@ SNAPSHOT_TRANSFERS_MAX: Final = 1
 
 #: Largest admin request that proposes nothing, bytes.
 ADMIN_REQUEST_BYTES_MAX: Final = 64 * KIB
-#: Largest frame a client may send: a full proposal and its envelope, bytes.
-ADMIN_FRAME_BYTES_MAX: Final = ENTRY_BYTES_MAX + ADMIN_REQUEST_BYTES_MAX
+#: Largest frame a client ever sends, bytes: no configuration of a node takes more. A node's own limit
+#: is its largest entry and ADMIN_REQUEST_BYTES_MAX; it answers a longer frame with TOO_LARGE, in a
+#: Response with id 0, and closes the connection.
+ADMIN_FRAME_BYTES_MAX: Final = PEER_FRAME_BYTES_MAX
 #: Largest frame a node answers with, bytes; larger answers are paged or streamed.
-ADMIN_RESPONSE_BYTES_MAX: Final = 8 * MIB
+ADMIN_RESPONSE_BYTES_MAX: Final = PEER_FRAME_BYTES_MAX + ADMIN_REQUEST_BYTES_MAX
 #: Accepted admin connections. Refused with OVERLOADED.
 ADMIN_CONNECTIONS_MAX: Final = 1_024
 #: Requests of one admin connection that are not answered yet; beyond it reading pauses.
