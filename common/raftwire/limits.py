@@ -27,7 +27,7 @@ UNAUTHENTICATED_CONNECTIONS_MAX: Final = 64
 PEER_CONNECTIONS_MAX: Final = 256
 #: Raft messages in one frame.
 MESSAGES_PER_FRAME_MAX: Final = 4_096
-#: Entries in one frame, over all its messages: an empty one costs a receiver far more than its bytes.
+#: Entries in one frame, over all its messages: an empty one costs more memory than its two bytes.
 ENTRIES_PER_FRAME_MAX: Final = 4_096
 #: Bytes received and not yet handled, over all peer connections; beyond it reading pauses.
 INBOUND_BYTES_MAX: Final = 128 * MIB
@@ -64,7 +64,7 @@ SNAPSHOT_TRANSFERS_MAX: Final = 1
 
 #: Largest admin request that proposes nothing, bytes.
 ADMIN_REQUEST_BYTES_MAX: Final = 64 * KIB
-#: Largest frame a client ever sends, bytes: no configuration of a node takes more. A node's own limit
+#: Largest frame a client ever sends, bytes: no configuration of a node takes more. A node's limit
 #: is its largest entry and ADMIN_REQUEST_BYTES_MAX; it answers a longer frame with TOO_LARGE, in a
 #: Response with id 0, and closes the connection.
 ADMIN_FRAME_BYTES_MAX: Final = PEER_FRAME_BYTES_MAX

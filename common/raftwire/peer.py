@@ -1,0 +1,380 @@
+"""The peer protocol: who may talk to whom, and frames read within a budget. Sans-I/O.
+
+The dialer sends ``make_hello``; the accepter answers ``check_hello``; the dialer judges that with
+``check_hello_reply``. From then on every frame is a ``PeerFrame``, read by ``parse_frame``.
+Whether a Raft message inside makes sense is the daemon's validator's question, not asked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final, NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from raftwire.envelope import Origin, pack_origin, split_origin
+from raftwire.errors import Code, HelloRefused, MessageError
+from raftwire.limits import (
+    ADDR_BYTES_MAX,
+    CLUSTER_ID_BYTES,
+    ENTRIES_PER_FRAME_MAX,
+    HELLO_BYTES_MAX,
+    MEMBERS_MAX,
+    MESSAGES_PER_FRAME_MAX,
+    NUMBER_MAX,
+)
+from raftwire.proto.peer_pb2 import (
+    Announce,
+    ControlCommand,
+    Forward,
+    ForwardRefused,
+    Hello,
+    HelloReply,
+    MemberInfo,
+    PeerFrame,
+    Query,
+    QueryReply,
+    Relay,
+    RelayReply,
+    SetAddr,
+    SnapshotChunk,
+    SnapshotDone,
+    SnapshotOffer,
+    SnapshotResume,
+)
+
+__all__ = [
+    "MAGIC",
+    "PROTOCOL_MAX",
+    "PROTOCOL_MIN",
+    "Announce",
+    "ControlCommand",
+    "Expectations",
+    "Forward",
+    "ForwardRefused",
+    "Hello",
+    "HelloReply",
+    "MemberInfo",
+    "PeerFrame",
+    "Query",
+    "QueryReply",
+    "Relay",
+    "RelayReply",
+    "SetAddr",
+    "SnapshotChunk",
+    "SnapshotDone",
+    "SnapshotOffer",
+    "SnapshotResume",
+    "check_hello",
+    "check_hello_reply",
+    "make_hello",
+    "pack_conf_context",
+    "parse_frame",
+    "parse_hello",
+    "parse_hello_reply",
+    "unpack_conf_context",
+]
+
+MAGIC: Final = b"RAFT"
+#: Versions of the peer protocol this code speaks, both ends included.
+PROTOCOL_MIN: Final = 1
+PROTOCOL_MAX: Final = 1
+
+#: Protobuf fields looked at in one frame before it is refused unread.
+_FIELDS_PER_FRAME_MAX: Final = 131_072
+
+
+class Expectations(NamedTuple):
+    """What a node knows when it judges a hello or its answer."""
+
+    node_id: int
+    #: Empty: not known yet (a joining node), so any is taken.
+    cluster_id: bytes
+    incarnation: int
+    state_machine: str = ""
+    version: str = ""
+    advertise: str = ""
+    #: Ids of the configuration in force, both halves and learners. None: not known yet, take any.
+    members: Collection[int] | None = None
+    #: Ids that have left for good.
+    removed: Collection[int] = ()
+    #: Addresses of all members, told to a node that joins.
+    addrs: Mapping[int, str] = {}
+    protocol_min: int = PROTOCOL_MIN
+    protocol_max: int = PROTOCOL_MAX
+
+
+def make_hello(mine: Expectations, to_node_id: int, kind: Hello.Kind) -> Hello:
+    """Return the first message of a connection to ``to_node_id`` (0 only for a JOIN)."""
+    return Hello(
+        magic=MAGIC,
+        protocol_min=mine.protocol_min,
+        protocol_max=mine.protocol_max,
+        cluster_id=mine.cluster_id,
+        node_id=mine.node_id,
+        to_node_id=to_node_id,
+        incarnation=mine.incarnation,
+        kind=kind,
+        advertise=mine.advertise,
+        version=mine.version,
+        state_machine=mine.state_machine,
+    )
+
+
+def parse_hello(frame: bytes) -> Hello:
+    """Read the first frame of an accepted connection.
+
+    Raises:
+        MessageError: It is too long, not a hello, or from something that does not speak this
+        protocol.
+    """
+    if len(frame) > HELLO_BYTES_MAX:
+        raise MessageError(f"a hello takes at most {HELLO_BYTES_MAX} bytes, not {len(frame)}")
+    hello = Hello()
+    try:
+        hello.ParseFromString(frame)
+    except DecodeError:
+        raise MessageError("the first frame is not a hello") from None
+    if hello.magic != MAGIC:
+        raise MessageError("the first frame is not a hello of this protocol")
+    return hello
+
+
+def parse_hello_reply(frame: bytes) -> HelloReply:
+    """Read the answer to a hello.
+
+    Raises:
+        MessageError: It does not parse.
+    """
+    reply = HelloReply()
+    try:
+        reply.ParseFromString(frame)
+    except DecodeError:
+        raise MessageError("the answer to the hello does not parse") from None
+    return reply
+
+
+def check_hello(hello: Hello, mine: Expectations) -> HelloReply:
+    """Judge a hello; return the answer to send. The connection goes on only if ``reply.ok``."""
+    refusal = _judge_hello(hello, mine)
+    reply = HelloReply(
+        protocol=min(hello.protocol_max, mine.protocol_max),
+        cluster_id=mine.cluster_id,
+        node_id=mine.node_id,
+        incarnation=mine.incarnation,
+        version=mine.version,
+        state_machine=mine.state_machine,
+    )
+    if refusal is None:
+        reply.ok = True
+        if hello.kind == Hello.JOIN:
+            for node_id, addr in sorted(mine.addrs.items()):
+                reply.addrs[node_id] = addr
+    else:
+        code, reply.message = refusal
+        reply.code = code.value
+        reply.hint = code.facts.hint
+        if code is Code.CLUSTER_MISMATCH:
+            # A stranger learns that it is wrong, not where it is.
+            reply.cluster_id = b""
+    return reply
+
+
+def _judge_hello(hello: Hello, mine: Expectations) -> tuple[Code, str] | None:
+    if hello.kind not in (Hello.RAFT, Hello.SNAPSHOT, Hello.JOIN):
+        return Code.INVALID_REQUEST, f"unknown kind of connection: {hello.kind}"
+    if hello.protocol_max < mine.protocol_min or hello.protocol_min > mine.protocol_max:
+        return Code.UNSUPPORTED_VERSION, (
+            f"node {hello.node_id} speaks protocol {hello.protocol_min} to {hello.protocol_max}, "
+            f"node {mine.node_id} speaks {mine.protocol_min} to {mine.protocol_max}"
+        )
+    joining = hello.kind == Hello.JOIN
+    if len(hello.cluster_id) != CLUSTER_ID_BYTES and not (joining and not hello.cluster_id):
+        return Code.INVALID_REQUEST, f"a cluster id has {CLUSTER_ID_BYTES} bytes"
+    if not 0 < hello.node_id <= NUMBER_MAX:
+        return Code.INVALID_REQUEST, f"a node id is 1 to 2^53-1, not {hello.node_id}"
+    if hello.cluster_id and mine.cluster_id and hello.cluster_id != mine.cluster_id:
+        return Code.CLUSTER_MISMATCH, (
+            f"node {hello.node_id} belongs to another cluster than node {mine.node_id}"
+        )
+    if joining and not mine.cluster_id:
+        return Code.NOT_MEMBER, f"node {mine.node_id} is itself still joining"
+    if hello.node_id == mine.node_id:
+        return Code.SAME_ID, f"both ends call themselves node {mine.node_id}"
+    if hello.to_node_id != mine.node_id and not (joining and hello.to_node_id == 0):
+        return Code.WRONG_NODE, f"this is node {mine.node_id}, not node {hello.to_node_id}"
+    if hello.node_id in mine.removed:
+        return Code.REMOVED_MEMBER, f"node {hello.node_id} has left this cluster for good"
+    if not joining and mine.members is not None and hello.node_id not in mine.members:
+        return Code.UNKNOWN_MEMBER, f"node {hello.node_id} is not a member of this cluster"
+    if hello.state_machine and mine.state_machine and hello.state_machine != mine.state_machine:
+        return Code.STATE_MACHINE_MISMATCH, (
+            f"node {hello.node_id} runs the state machine {hello.state_machine!r}, "
+            f"node {mine.node_id} runs {mine.state_machine!r}"
+        )
+    if len(hello.advertise.encode()) > ADDR_BYTES_MAX:
+        return Code.INVALID_REQUEST, f"an address takes at most {ADDR_BYTES_MAX} bytes"
+    return None
+
+
+def check_hello_reply(reply: HelloReply, mine: Expectations, to_node_id: int) -> None:
+    """Judge the answer to our hello: also the dialer makes sure whom it reached.
+
+    Raises:
+        HelloRefused: The other side refused us, or is not who we meant to reach.
+    """
+    if not reply.ok:
+        raise HelloRefused(reply.code, reply.message, reply.hint)
+    if not mine.protocol_min <= reply.protocol <= mine.protocol_max:
+        code, message = (
+            Code.UNSUPPORTED_VERSION,
+            f"node {reply.node_id} chose protocol {reply.protocol}, "
+            f"we speak {mine.protocol_min} to {mine.protocol_max}",
+        )
+    elif mine.cluster_id and reply.cluster_id != mine.cluster_id:
+        code, message = (
+            Code.CLUSTER_MISMATCH,
+            f"node {reply.node_id} belongs to another cluster than node {mine.node_id}",
+        )
+    elif len(reply.cluster_id) != CLUSTER_ID_BYTES:
+        code, message = Code.CLUSTER_MISMATCH, f"node {reply.node_id} names no cluster"
+    elif reply.node_id == mine.node_id:
+        code, message = Code.SAME_ID, f"both ends call themselves node {mine.node_id}"
+    elif to_node_id and reply.node_id != to_node_id:
+        code, message = (
+            Code.WRONG_NODE,
+            f"the address leads to node {reply.node_id}, not to node {to_node_id}",
+        )
+    else:
+        return
+    raise HelloRefused(code, message, code.facts.hint)
+
+
+def parse_frame(frame: bytes) -> PeerFrame:
+    """Read a frame of an accepted connection, within the budget of messages and entries.
+
+    Raises:
+        MessageError: It does not parse, or holds more than MESSAGES_PER_FRAME_MAX messages or
+            ENTRIES_PER_FRAME_MAX entries.
+    """
+    if _may_exceed_budget(frame):
+        _check_budget(frame)
+    parsed = PeerFrame()
+    try:
+        parsed.ParseFromString(frame)
+    except DecodeError:
+        raise MessageError("a frame does not parse") from None
+    return parsed
+
+
+def _may_exceed_budget(frame: bytes) -> bool:
+    """Tell cheaply whether a frame could hold too many parts.
+
+    An empty entry takes two bytes of the frame and a hundred times that in memory, so parts are
+    counted before anything is parsed. Each part costs two bytes and starts with its field's tag;
+    counting the bytes that could be one is done in C, and is wrong only on the safe side.
+    """
+    if len(frame) <= 2 * ENTRIES_PER_FRAME_MAX:
+        return False
+    # Tags of Message.entries and of PeerFrame.messages and Forward.entries, in their canonical
+    # form and as the first byte of an overlong one.
+    count = frame.count
+    parts = count(b"\x3a") + count(b"\x0a") + count(b"\xba") + count(b"\x8a")
+    # Packed sequences of a refusal have no tag of their own: their field's does.
+    return parts > ENTRIES_PER_FRAME_MAX or count(b"\x1a") > 0 or count(b"\x9a") > 0
+
+
+def _check_budget(frame: bytes) -> None:
+    """Walk the fields of a frame without parsing it.
+
+    Raises:
+        MessageError: Too many parts, or the bytes are no message at all.
+    """
+    messages = entries = refused_bytes = steps = 0
+    # (start, end, field of the entries inside); the frame itself has none.
+    regions = [(0, len(frame), 0)]
+    while regions:
+        at, end, entry_field = regions.pop()
+        while at < end:
+            steps += 1
+            if steps > _FIELDS_PER_FRAME_MAX:
+                raise MessageError(f"a frame holds more than {_FIELDS_PER_FRAME_MAX} fields")
+            tag, at = _varint(frame, at, end)
+            field, wire_type = tag >> 3, tag & 7
+            if wire_type == 0:
+                _, at = _varint(frame, at, end)
+            elif wire_type == 1:
+                at += 8
+            elif wire_type == 5:
+                at += 4
+            elif wire_type == 2:
+                size, at = _varint(frame, at, end)
+                start, at = at, at + size
+                if at > end:
+                    raise MessageError("a frame does not parse")
+                if entry_field:
+                    entries += field == entry_field
+                elif field == 1:
+                    messages += 1
+                    regions.append((start, at, 7))
+                elif field == 2:
+                    regions.append((start, at, 1))
+                elif field == 3:
+                    refused_bytes += size
+                    if refused_bytes > 16 * ENTRIES_PER_FRAME_MAX:
+                        raise MessageError("a frame refuses more proposals than a frame holds")
+                if entries > ENTRIES_PER_FRAME_MAX or messages > MESSAGES_PER_FRAME_MAX:
+                    raise MessageError(
+                        f"a frame holds more than {MESSAGES_PER_FRAME_MAX} messages "
+                        f"or {ENTRIES_PER_FRAME_MAX} entries"
+                    )
+            else:
+                raise MessageError("a frame does not parse")
+
+
+def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < end and shift < 70:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise MessageError("a frame does not parse")
+
+
+def pack_conf_context(origin: Origin, addrs: Mapping[int, str]) -> bytes:
+    """Return the context of a configuration change: who asked for it, and its addresses."""
+    info = MemberInfo()
+    for node_id, addr in sorted(addrs.items()):
+        info.addrs[node_id] = addr
+    return pack_origin(
+        origin.kind, origin.node, origin.incarnation, origin.sequence
+    ) + info.SerializeToString(deterministic=True)
+
+
+def unpack_conf_context(context: bytes) -> tuple[Origin | None, dict[int, str]]:
+    """Read the context of a configuration change.
+
+    Returns:
+        Who asked for it (None: nobody this daemon could answer) and the addresses it brings.
+
+    Raises:
+        MessageError: The addresses do not parse, or break a limit.
+    """
+    origin, rest = split_origin(context)
+    if origin is None:
+        return None, {}
+    info = MemberInfo()
+    try:
+        info.ParseFromString(rest)
+    except DecodeError:
+        raise MessageError("the addresses of a configuration change do not parse") from None
+    addrs = dict(sorted(info.addrs.items()))
+    if len(addrs) > MEMBERS_MAX:
+        raise MessageError(f"a configuration change brings more than {MEMBERS_MAX} addresses")
+    for node_id, addr in addrs.items():
+        if not 0 < node_id <= NUMBER_MAX or len(addr.encode()) > ADDR_BYTES_MAX:
+            raise MessageError(f"a configuration change brings a bad address for node {node_id}")
+    return origin, addrs
