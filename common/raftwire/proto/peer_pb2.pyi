@@ -227,14 +227,18 @@ class MemberInfo(_message.Message):
     def __init__(self, addrs: _Optional[_Mapping[int, str]] = ...) -> None: ...
 
 class ControlCommand(_message.Message):
-    __slots__ = ("set_addr", "expire_sessions", "verify_at")
+    __slots__ = ("set_addr", "expire_sessions", "verify_at", "set_clock", "set_settings")
     SET_ADDR_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_SESSIONS_FIELD_NUMBER: _ClassVar[int]
     VERIFY_AT_FIELD_NUMBER: _ClassVar[int]
+    SET_CLOCK_FIELD_NUMBER: _ClassVar[int]
+    SET_SETTINGS_FIELD_NUMBER: _ClassVar[int]
     set_addr: SetAddr
     expire_sessions: ExpireSessions
     verify_at: VerifyAt
-    def __init__(self, set_addr: _Optional[_Union[SetAddr, _Mapping]] = ..., expire_sessions: _Optional[_Union[ExpireSessions, _Mapping]] = ..., verify_at: _Optional[_Union[VerifyAt, _Mapping]] = ...) -> None: ...
+    set_clock: SetClock
+    set_settings: SetSettings
+    def __init__(self, set_addr: _Optional[_Union[SetAddr, _Mapping]] = ..., expire_sessions: _Optional[_Union[ExpireSessions, _Mapping]] = ..., verify_at: _Optional[_Union[VerifyAt, _Mapping]] = ..., set_clock: _Optional[_Union[SetClock, _Mapping]] = ..., set_settings: _Optional[_Union[SetSettings, _Mapping]] = ...) -> None: ...
 
 class SetAddr(_message.Message):
     __slots__ = ("id", "addr")
@@ -255,3 +259,23 @@ class VerifyAt(_message.Message):
     NONCE_FIELD_NUMBER: _ClassVar[int]
     nonce: bytes
     def __init__(self, nonce: _Optional[bytes] = ...) -> None: ...
+
+class SetClock(_message.Message):
+    __slots__ = ("unix_ms",)
+    UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    unix_ms: int
+    def __init__(self, unix_ms: _Optional[int] = ...) -> None: ...
+
+class SetSettings(_message.Message):
+    __slots__ = ("sessions_max", "session_ttl_ms", "history_count", "history_bytes", "history_age_ms")
+    SESSIONS_MAX_FIELD_NUMBER: _ClassVar[int]
+    SESSION_TTL_MS_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    sessions_max: int
+    session_ttl_ms: int
+    history_count: int
+    history_bytes: int
+    history_age_ms: int
+    def __init__(self, sessions_max: _Optional[int] = ..., session_ttl_ms: _Optional[int] = ..., history_count: _Optional[int] = ..., history_bytes: _Optional[int] = ..., history_age_ms: _Optional[int] = ...) -> None: ...

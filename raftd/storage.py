@@ -1,0 +1,1167 @@
+"""The Raft log, hard state and identity of one node, on a key-value store.
+
+Every write goes into a batch of the caller's, so that a Ready's entries, its hard state and what
+applying changed become durable together. The newest entries stay in memory: feeding followers that
+keep up reads no disk, and a term is looked up without one (terms are kept as runs).
+
+**Lost data shows.** A database that lost its write-ahead log, or was put back to an older state,
+opens without a complaint and would let its node vote twice. So two small files lie beside it:
+``identity`` says whose it is, ``bounds`` how far it had come when ``bounds`` was last written. A
+store behind its bounds is refused. The bounds claim only what never goes back (term, vote, commit
+index, number of writes) and are raised only after it is durable. They follow terms and votes at
+once, the rest every ``BOUNDS_EVERY`` entries and exactly at a clean stop; a missing write-ahead log
+is noticed in between too, because the number of its newest file is recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from struct import Struct
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+
+from raft.eraftpb import ConfState, Entry, HardState, Snapshot, SnapshotMetadata, conf_state_of
+from raft.errors import (
+    Compacted,
+    SnapshotOutOfDate,
+    SnapshotTemporarilyUnavailable,
+    Unavailable,
+)
+from raft.invariant import InvariantViolation
+from raft.storage import GetEntriesContext, RaftState
+from raft.util import fitting_count
+from raftd import keys
+from raftd.kvstore import Batch, ColumnFamily, CorruptionError, KeyValueStore
+from raftd.settings import Settings
+
+FORMAT: Final = 1
+"""Version of the on-disk layout this code reads and writes."""
+
+BOUNDS_EVERY: Final = 4096
+"""Entries after which the bounds are raised. One small fsync per so many entries costs nothing."""
+
+CACHE_ENTRIES: Final = 8192
+CACHE_BYTES: Final = 8 * 1024 * 1024
+"""Bounds of the tail kept in memory, whichever is reached first."""
+
+VERIFY_ENTRIES: Final = 4096
+VERIFY_BYTES: Final = 8 * 1024 * 1024
+"""How much of the tail is read and checked at start; older entries are checked when read."""
+
+SIDE_IDENTITY: Final = "identity"
+SIDE_BOUNDS: Final = "bounds"
+SIDE_INITIALIZING: Final = "initializing"
+
+_LOG = ColumnFamily.LOG
+_META = ColumnFamily.META
+
+_pack_u64 = keys.pack_u64
+_pack_u32 = keys.pack_u32
+_unpack_u32_from = keys.unpack_u32_from
+_PAIR: Final = Struct(">QQ")
+_APPLIED: Final = Struct(">QQ16sQQQQ")
+_crc32 = zlib.crc32
+
+
+class IdentityError(Exception):
+    """The store is not the one this node may start from: the node refuses before it does anything.
+
+    ::
+
+        IdentityError
+        |-- NotInitialized       no node was made here
+        |-- AlreadyInitialized   a node was made here before
+        |-- WrongNode            it belongs to another node id
+        |-- WrongCluster         it belongs to another group
+        |-- WrongStateMachine    its group runs another state machine
+        |-- NewerFormat          a newer raftd wrote it
+        |-- MissingMeta          its identity or its bounds are gone
+        `-- RegressedError       it holds less than it did
+    """
+
+
+class NotInitialized(IdentityError):
+    """No node was made in this store."""
+
+
+class AlreadyInitialized(IdentityError):
+    """A node was made in this store before."""
+
+
+class WrongNode(IdentityError):
+    """The store belongs to another node id."""
+
+
+class WrongCluster(IdentityError):
+    """The store belongs to another group."""
+
+
+class WrongStateMachine(IdentityError):
+    """The store's group runs another state machine."""
+
+
+class NewerFormat(IdentityError):
+    """A newer raftd wrote the store."""
+
+
+class MissingMeta(IdentityError):
+    """The records that say whose store this is are gone."""
+
+
+class RegressedError(IdentityError):
+    """The store holds less than it did: a write-ahead log was lost, or an old copy put back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose store it is.
+
+    Attributes:
+        cluster_id: 16 random bytes, made with the group.
+        node_id: 1 to 2^53-1; never given to another store of the same group.
+        state_machine: Registered name of the group's state machine.
+        created_ms: When the store was made, milliseconds since 1970; for people.
+        format: Version of the layout.
+    """
+
+    cluster_id: bytes
+    node_id: int
+    state_machine: str
+    created_ms: int = 0
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if len(self.cluster_id) != 16:
+            raise ValueError(f"a cluster id has 16 bytes, not {len(self.cluster_id)}")
+        if not 0 < self.node_id < 2**53:
+            raise ValueError(f"a node id is 1 to 2^53-1, not {self.node_id}")
+
+    def encode(self) -> bytes:
+        """Return the identity as one line of JSON."""
+        return _encode_json({**asdict(self), "cluster_id": self.cluster_id.hex()})
+
+    @classmethod
+    def decode(cls, data: bytes, what: str) -> Identity:
+        """Return what ``encode`` was called on.
+
+        Raises:
+            NewerFormat: Its format is above ``FORMAT``.
+            CorruptionError: It is damaged; the text names ``what``.
+        """
+        found = _decode_json(data, what)
+        form = found.get("format")
+        if isinstance(form, int) and form > FORMAT:
+            raise NewerFormat(
+                f"{what} says format {form}, but this raftd knows formats up to {FORMAT}; a newer"
+                " raftd wrote this store and an older one could misread it; start the newer one"
+            )
+        try:
+            return cls(**{**found, "cluster_id": bytes.fromhex(found["cluster_id"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptionError(f"{what} is not an identity ({error}){_ADD_AGAIN}") from error
+
+
+_ADD_AGAIN: Final = (
+    "; the store is damaged and this node must not vote from it; remove the node from its group and"
+    " add it again under a new id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far a store had come, as written beside it."""
+
+    term: int = 0
+    vote: int = 0
+    commit: int = 0
+    opens: int = 0
+    sequence: int = 0
+    wal: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedState:
+    """Where the state machine stands; stored in the batch that brought it there.
+
+    Attributes:
+        index, term: Of the last applied entry.
+        digest: 16 bytes over all applied entries and their results; see ``raftd.applier``.
+        log_time_ms: The group's clock: the greatest time a leader stamped so far.
+        sessions_next, sessions_oldest: Numbers of the next and of the oldest remembered client key.
+        sessions_floor: Keys first used at or below this index count as forgotten.
+    """
+
+    index: int = 0
+    term: int = 0
+    digest: bytes = bytes(16)
+    log_time_ms: int = 0
+    sessions_next: int = 0
+    sessions_oldest: int = 0
+    sessions_floor: int = 0
+
+    def encode(self) -> bytes:
+        """Return the stored form."""
+        return _APPLIED.pack(
+            self.index,
+            self.term,
+            self.digest,
+            self.log_time_ms,
+            self.sessions_next,
+            self.sessions_oldest,
+            self.sessions_floor,
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> AppliedState:
+        """Return what ``encode`` was called on; CorruptionError if it is not that."""
+        if len(data) != _APPLIED.size:
+            raise CorruptionError(f"the applied position has {len(data)} bytes{_ADD_AGAIN}")
+        return cls(*_APPLIED.unpack(data))
+
+
+@dataclass(slots=True)
+class CheckReport:
+    """What ``LogStore.check`` found."""
+
+    first_index: int = 0
+    last_index: int = 0
+    entries: int = 0
+    bytes: int = 0
+    commit: int = 0
+    applied: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+class LogStore:
+    """A node's persistent Raft state: ``raft.Storage`` for reading, batches for writing.
+
+    ::
+
+        batch = store.new_batch()
+        store.append(batch, ready.entries)
+        store.set_hard_state(batch, ready.hs)
+        applier.apply(batch, ready.committed_entries)
+        store.write(batch)      # on the node's thread; never waits for the disk
+        store.sync()            # in a worker thread; then send what had to wait
+
+    What is put into a batch is visible in this object at once, so write the batch before anything
+    else happens. Only ``sync``, ``reclaim`` and ``close`` block.
+    """
+
+    def __init__(self, kv: KeyValueStore, identity: Identity) -> None:
+        """Prepare an object for ``open``; use ``bootstrap``, ``join`` or ``open``."""
+        self.kv = kv
+        self.identity = identity
+        self._hard_state = HardState()
+        self._conf_state = ConfState()
+        self._truncated_index = 0
+        self._truncated_term = 0
+        self._last_index = 0
+        # Where each term begins in the log, ascending: run i covers [_run_starts[i],
+        # _run_starts[i + 1]) with term _run_terms[i]. A log has few terms.
+        self._run_starts: list[int] = []
+        self._run_terms: list[int] = []
+        self._cache: list[Entry] = []
+        self._cache_sizes: list[int] = []
+        self._cache_first = 1
+        self._cache_bytes = 0
+        self._applied = AppliedState()
+        self._opens = 0
+        self._bounds = Bounds()
+        self._written = Bounds()
+        self._reclaimable = 0
+        # Entries appended since the start, and how many when the bounds were last written.
+        self._appended = 0
+        self._appended_at_bounds = 0
+        #: Makes the snapshot for a peer: (request_index, to) -> Snapshot. Raises
+        #: SnapshotTemporarilyUnavailable, and begins to make one, when there is none yet.
+        self.snapshot_provider: Callable[[int, int], Snapshot] | None = None
+
+    # -- making and opening ----------------------------------------------------------------------
+
+    @classmethod
+    def bootstrap(
+        cls,
+        kv: KeyValueStore,
+        identity: Identity,
+        conf_state: ConfState,
+        addresses: Mapping[int, str],
+        settings: Settings | None = None,
+    ) -> LogStore:
+        """Make the store of one of a new group's first members. Blocks.
+
+        All first members must be given the same cluster id, configuration, addresses and settings:
+        they stand for the state at index 1, term 1, which no log holds. Durable when it returns.
+
+        Raises:
+            AlreadyInitialized: There is a node in this store.
+        """
+        if identity.node_id not in (*conf_state.voters, *conf_state.learners):
+            raise ValueError(f"node {identity.node_id} is not in the group's first configuration")
+        return cls._initialize(
+            kv,
+            identity,
+            applied=AppliedState(index=1, term=1),
+            conf_state=conf_state,
+            addresses=addresses,
+            settings=settings or Settings(),
+        )
+
+    @classmethod
+    def join(
+        cls,
+        kv: KeyValueStore,
+        identity: Identity,
+        addresses: Mapping[int, str] | None = None,
+        settings: Settings | None = None,
+    ) -> LogStore:
+        """Make the empty store of a node that joins a group: it waits for a snapshot. Blocks.
+
+        Raises:
+            AlreadyInitialized: There is a node in this store.
+        """
+        return cls._initialize(
+            kv,
+            identity,
+            applied=AppliedState(),
+            conf_state=ConfState(),
+            addresses=addresses or {},
+            settings=settings or Settings(),
+        )
+
+    @classmethod
+    def restore(
+        cls,
+        kv: KeyValueStore,
+        identity: Identity,
+        *,
+        applied: AppliedState,
+        conf_state: ConfState,
+        addresses: Mapping[int, str],
+        settings: Settings,
+        epoch: int,
+    ) -> LogStore:
+        """Make a store whose state is that of a snapshot already staged under ``epoch``. Blocks."""
+        return cls._initialize(
+            kv,
+            identity,
+            applied=applied,
+            conf_state=conf_state,
+            addresses=addresses,
+            settings=settings,
+            epoch=epoch,
+        )
+
+    @classmethod
+    def _initialize(
+        cls,
+        kv: KeyValueStore,
+        identity: Identity,
+        *,
+        applied: AppliedState,
+        conf_state: ConfState,
+        addresses: Mapping[int, str],
+        settings: Settings,
+        epoch: int = 0,
+    ) -> LogStore:
+        if kv.side_read(SIDE_IDENTITY) is not None or kv.get(_META, keys.IDENTITY) is not None:
+            raise AlreadyInitialized(
+                "this store holds a node already; making another over it would forget its votes;"
+                " start the node on it, or give another --data-dir"
+            )
+        batch = kv.new_batch()
+        hard_state = HardState(term=applied.term, commit=applied.index)
+        for key, value in (
+            (keys.IDENTITY, identity.encode()),
+            (keys.HARD_STATE, hard_state.SerializeToString()),
+            (keys.CONF_STATE, conf_state.SerializeToString()),
+            (keys.TRUNCATED, _PAIR.pack(applied.index, applied.term)),
+            (keys.APPLIED, applied.encode()),
+            (keys.ADDRESSES, encode_addresses(addresses)),
+            (keys.SETTINGS, settings.encode()),
+            (keys.EPOCH, _pack_u64(epoch)),
+            (keys.OPENS, _pack_u64(0)),
+        ):
+            batch.put(_META, key, keys.seal(value))
+        kv.write(batch)
+        kv.sync()
+        # In table files the identity outlives the loss of the write-ahead log.
+        kv.flush()
+        bounds = Bounds(term=applied.term, commit=applied.index)
+        kv.side_write(SIDE_BOUNDS, _encode_json(asdict(bounds)))
+        kv.side_write(SIDE_IDENTITY, identity.encode())
+        kv.side_delete(SIDE_INITIALIZING)
+        return cls.open(kv)
+
+    @classmethod
+    def open(
+        cls,
+        kv: KeyValueStore,
+        *,
+        node_id: int | None = None,
+        cluster_id: bytes | None = None,
+        state_machine: str | None = None,
+        read_only: bool = False,
+        verify_entries: int = VERIFY_ENTRIES,
+    ) -> LogStore:
+        """Open the store of a node, check that it is whole, and count the opening. Blocks.
+
+        Takes time and memory that do not grow with the log: the newest ``verify_entries`` entries
+        are read and checked one by one, the others when they are needed (see ``check``).
+
+        Args:
+            kv: The store; opened, with its write-ahead log recovered.
+            node_id, cluster_id, state_machine: What the store is expected to belong to; None: any.
+            read_only: Change nothing; for inspection beside a running node.
+            verify_entries: Entries of the tail to check.
+
+        Raises:
+            IdentityError: One of its subclasses; the store is not one to start from.
+            CorruptionError: The store is damaged.
+        """
+        identity = cls._load_identity(kv)
+        _expect(identity, node_id, cluster_id, state_machine)
+        store = cls(kv, identity)
+        store._load_meta()
+        # First: a lost write-ahead log can also make the records contradict each other.
+        store._check_bounds()
+        store._load_log(verify_entries)
+        if not read_only:
+            store._count_opening()
+        return store
+
+    @staticmethod
+    def _load_identity(kv: KeyValueStore) -> Identity:
+        side = kv.side_read(SIDE_IDENTITY)
+        sealed = kv.get(_META, keys.IDENTITY)
+        if side is None and sealed is None:
+            raise NotInitialized(
+                "no node was made in this store; there is nothing to start; bootstrap a group or"
+                " join one"
+            )
+        if side is None:
+            raise MissingMeta(
+                "the file identity.json is gone though the database holds a node; somebody removed"
+                " it or copied the database alone, so the other guards may be gone too; put the file"
+                " back, or remove the node from its group and add it again under a new id"
+            )
+        if sealed is None:
+            raise MissingMeta(
+                "the database holds no identity though identity.json names a node; its contents are"
+                " lost and with them votes and entries; remove the node from its group and add it"
+                " again under a new id"
+            )
+        identity = Identity.decode(side, "identity.json")
+        inner = Identity.decode(keys.unseal(sealed, "the identity record"), "the identity record")
+        if inner.cluster_id != identity.cluster_id:
+            raise WrongCluster(
+                f"identity.json names cluster {identity.cluster_id.hex()}, the database beside it"
+                f" cluster {inner.cluster_id.hex()}; two data directories were mixed; put the right"
+                " files back"
+            )
+        if inner.node_id != identity.node_id:
+            raise WrongNode(
+                f"identity.json names node {identity.node_id}, the database beside it node"
+                f" {inner.node_id}; two data directories were mixed; put the right files back"
+            )
+        return inner
+
+    def _load_meta(self) -> None:
+        self._hard_state.ParseFromString(self._meta(keys.HARD_STATE, "the hard state"))
+        self._conf_state.ParseFromString(self._meta(keys.CONF_STATE, "the configuration"))
+        truncated = self._meta(keys.TRUNCATED, "the log's start")
+        self._truncated_index, self._truncated_term = _PAIR.unpack(truncated)
+        self._applied = AppliedState.decode(self._meta(keys.APPLIED, "the applied position"))
+        self._opens = int.from_bytes(self._meta(keys.OPENS, "the count of openings"))
+
+    def _meta(self, key: bytes, what: str) -> bytes:
+        sealed = self.kv.get(_META, key)
+        if sealed is None:
+            raise MissingMeta(
+                f"{what} is missing from the database; it is written when the node is made and never"
+                f" removed{_ADD_AGAIN}"
+            )
+        return keys.unseal(sealed, what)
+
+    def _load_log(self, verify_entries: int) -> None:
+        first = self._truncated_index + 1
+        self._last_index = self._truncated_index
+        self._cache_first = first
+        for key, _ in self.kv.scan(_LOG, limit=1, reverse=True):
+            self._last_index = keys.log_index(key)
+        for key, _ in self.kv.scan(_LOG, limit=1):
+            found = keys.log_index(key)
+            if found != first:
+                raise CorruptionError(
+                    f"the log begins at {found}, but the store says {first}{_ADD_AGAIN}"
+                )
+        if self._last_index < self._truncated_index:
+            raise CorruptionError(
+                f"the log ends at {self._last_index}, before its start {first}{_ADD_AGAIN}"
+            )
+        self._load_tail(verify_entries)
+        self._load_runs()
+        if self._applied.index > self._last_index or self._applied.index < self._truncated_index:
+            raise CorruptionError(
+                f"index {self._applied.index} is applied, but the log covers"
+                f" {first} to {self._last_index}{_ADD_AGAIN}"
+            )
+        if self._hard_state.commit > self._last_index:
+            raise CorruptionError(
+                f"index {self._hard_state.commit} is committed, but the log ends at"
+                f" {self._last_index}{_ADD_AGAIN}"
+            )
+
+    def _load_tail(self, verify_entries: int) -> None:
+        tail: list[Entry] = []
+        sizes: list[int] = []
+        total = 0
+        low = max(self._truncated_index + 1, self._last_index - verify_entries + 1)
+        expected = self._last_index
+        for key, sealed in self.kv.scan(_LOG, _pack_u64(low), reverse=True):
+            index = keys.log_index(key)
+            if index != expected:
+                raise _gap(expected, index)
+            entry = _decode_entry(index, sealed)
+            tail.append(entry)
+            sizes.append(len(sealed) - 4)
+            total += len(sealed)
+            expected -= 1
+            if total >= VERIFY_BYTES:
+                break
+        else:
+            if expected >= low:
+                raise _gap(expected, low - 1)
+        tail.reverse()
+        sizes.reverse()
+        self._cache, self._cache_sizes = tail, sizes
+        self._cache_first = expected + 1
+        self._cache_bytes = sum(sizes)
+        for before, after in pairwise(tail):
+            if after.term < before.term:
+                raise CorruptionError(
+                    f"the term falls from {before.term} to {after.term} at index"
+                    f" {after.index}{_ADD_AGAIN}"
+                )
+
+    def _load_runs(self) -> None:
+        """Find where each term begins by bisection: terms never fall along the log."""
+        self._run_starts, self._run_terms = [], []
+        last = self._last_index
+        index = self._truncated_index + 1
+        floor = self._truncated_term
+        while index <= last:
+            term = self._read_term(index)
+            if term < floor:
+                raise CorruptionError(
+                    f"the term falls from {floor} to {term} at index {index}{_ADD_AGAIN}"
+                )
+            self._run_starts.append(index)
+            self._run_terms.append(term)
+            floor = term
+            if self._read_term(last) == term:
+                return
+            low, high = index, last
+            while high - low > 1:
+                middle = (low + high) // 2
+                if self._read_term(middle) > term:
+                    high = middle
+                else:
+                    low = middle
+            index = high
+
+    def _read_term(self, index: int) -> int:
+        if index >= self._cache_first:
+            return self._cache[index - self._cache_first].term
+        return self._read_entry(index).term
+
+    def _read_entry(self, index: int) -> Entry:
+        sealed = self.kv.get(_LOG, _pack_u64(index))
+        if sealed is None:
+            raise CorruptionError(f"entry {index} is missing from the log{_ADD_AGAIN}")
+        return _decode_entry(index, sealed)
+
+    def _check_bounds(self) -> None:
+        data = self.kv.side_read(SIDE_BOUNDS)
+        if data is None:
+            raise MissingMeta(
+                "the file bounds.json is gone: whether this store lost anything cannot be told, and"
+                " a node that forgot a vote could elect two leaders; put the file back, or remove"
+                " the node from its group and add it again under a new id"
+            )
+        try:
+            bounds = Bounds(**_decode_json(data, "bounds.json"))
+        except TypeError as error:
+            raise CorruptionError(f"bounds.json cannot be read ({error}){_ADD_AGAIN}") from error
+        hard_state, recovered = self._hard_state, self.kv.recovered
+        lost: list[str] = []
+        for name, was, now in (
+            ("term", bounds.term, hard_state.term),
+            ("commit index", bounds.commit, max(hard_state.commit, self._applied.index)),
+            ("count of openings", bounds.opens, self._opens),
+            ("write sequence", bounds.sequence, recovered.sequence),
+            ("write-ahead file", bounds.wal, recovered.wal),
+        ):
+            if now < was:
+                lost.append(f"{name} {now}, was {was}")
+        if bounds.vote and bounds.term == hard_state.term and bounds.vote != hard_state.vote:
+            lost.append(f"vote {hard_state.vote} in term {bounds.term}, was {bounds.vote}")
+        if lost:
+            raise RegressedError(
+                f"the store holds less than bounds.json recorded ({'; '.join(lost)}): its"
+                " write-ahead log was lost or an older copy was put back; acknowledged entries and"
+                " votes may be gone, so this node must not start; remove it from its group and add"
+                " it again under a new id"
+            )
+        self._bounds = bounds
+
+    def _count_opening(self) -> None:
+        self._opens += 1
+        batch = self.kv.new_batch()
+        batch.put(_META, keys.OPENS, keys.seal(_pack_u64(self._opens)))
+        self.kv.write(batch)
+        self._note_written()
+        self.kv.sync()
+        self._save_bounds(self._written)
+
+    # -- raft.Storage ----------------------------------------------------------------------------
+
+    def initial_state(self) -> RaftState:
+        """Return copies of the hard state and of the configuration as of the applied index."""
+        hard_state = HardState()
+        hard_state.CopyFrom(self._hard_state)
+        # What is applied was committed, whether or not that commit index was written.
+        hard_state.commit = max(hard_state.commit, self._applied.index)
+        return RaftState(hard_state, conf_state_of(self._conf_state))
+
+    def first_index(self) -> int:
+        """Return the index after the last compacted one."""
+        return self._truncated_index + 1
+
+    def last_index(self) -> int:
+        """Return the index of the last entry; ``first_index() - 1`` if there is none."""
+        return self._last_index
+
+    def term(self, index: int) -> int:
+        """Return the term of the entry at ``index``; also for ``first_index() - 1``.
+
+        Raises:
+            Compacted: ``index`` is below that.
+            Unavailable: ``index`` is above ``last_index()``.
+        """
+        if index <= self._truncated_index:
+            if index == self._truncated_index:
+                return self._truncated_term
+            raise Compacted
+        if index > self._last_index:
+            raise Unavailable
+        starts = self._run_starts
+        if index >= starts[-1]:
+            return self._run_terms[-1]
+        return self._run_terms[bisect_right(starts, index) - 1]
+
+    def entries(
+        self,
+        low: int,
+        high: int,
+        max_size: int | None = None,
+        context: GetEntriesContext | None = None,
+    ) -> list[Entry]:
+        """Return the entries in ``[low, high)``, from memory as far as they are there.
+
+        Raises:
+            Compacted: ``low`` is below ``first_index()``.
+            InvariantViolation: ``high`` is above ``last_index() + 1``.
+            CorruptionError: What the disk holds is not what was written.
+        """
+        if low <= self._truncated_index:
+            raise Compacted
+        if not low <= high <= self._last_index + 1:
+            raise InvariantViolation(
+                "entries were asked for beyond the end of the log",
+                {"low": low, "high": high, "last_index": self._last_index},
+            )
+        first = self._cache_first
+        if low >= first:
+            start = low - first
+            return self._cache[start : start + self._fitting(start, high - first, max_size)]
+        found: list[Entry] = []
+        left = max_size
+        for entry, size in self.iterate(low, min(high, first)):
+            if left is not None:
+                left -= size
+                if left < 0 and found:
+                    return found
+            found.append(entry)
+        if high > first and (left is None or left > 0):
+            count = self._fitting(0, high - first, left)
+            # One entry always fits an empty answer; this one is not empty.
+            if left is not None and count == 1 and self._cache_sizes[0] > left:
+                return found
+            found.extend(self._cache[:count])
+        return found
+
+    def snapshot(self, request_index: int, to: int) -> Snapshot:
+        """Return a snapshot for peer ``to`` at ``request_index`` or above, from the provider.
+
+        Raises:
+            SnapshotTemporarilyUnavailable: None is there yet.
+        """
+        if self.snapshot_provider is None:
+            raise SnapshotTemporarilyUnavailable
+        return self.snapshot_provider(request_index, to)
+
+    def iterate(self, low: int, high: int) -> Iterator[tuple[Entry, int]]:
+        """Yield the entries in ``[low, high)`` from disk with their encoded sizes, one at a time.
+
+        Raises:
+            CorruptionError: An entry is missing or damaged.
+        """
+        expected = low
+        for key, sealed in self.kv.scan(_LOG, _pack_u64(low), _pack_u64(high)):
+            index = keys.log_index(key)
+            if index != expected:
+                raise _gap(expected, index)
+            yield _decode_entry(index, sealed), len(sealed) - 4
+            expected += 1
+        if expected < high:
+            raise _gap(expected, high)
+
+    def _fitting(self, start: int, stop: int, max_size: int | None) -> int:
+        return fitting_count(self._cache, start, stop, max_size)
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def new_batch(self) -> Batch:
+        """Return an empty batch of the underlying store."""
+        return self.kv.new_batch()
+
+    def append(self, batch: Batch, entries: Sequence[Entry]) -> None:
+        """Put ``entries`` into ``batch``; what the log holds from the first one's index on goes.
+
+        Raises:
+            InvariantViolation: They would leave a gap, or overwrite compacted or applied entries.
+        """
+        if not entries:
+            return
+        first = entries[0].index
+        last = self._last_index
+        if not self._truncated_index < first <= last + 1 or first <= self._applied.index:
+            raise InvariantViolation(
+                "appended entries leave a gap, or overwrite what is compacted or applied",
+                {
+                    "first": first,
+                    "first_index": self._truncated_index + 1,
+                    "last_index": last,
+                    "applied": self._applied.index,
+                },
+            )
+        if first <= last:
+            self._truncate(batch, first)
+        put, cache, sizes = batch.put, self._cache, self._cache_sizes
+        run_term = self._run_terms[-1] if self._run_terms else -1
+        expected = first
+        total = 0
+        for entry in entries:
+            index = entry.index
+            if index != expected:
+                raise InvariantViolation(
+                    "appended entries are not in one sequence",
+                    {"expected": expected, "index": index},
+                )
+            expected += 1
+            if entry.term != run_term:
+                run_term = entry.term
+                self._run_starts.append(index)
+                self._run_terms.append(run_term)
+            data = entry.SerializeToString()
+            # The index seeds the checksum: an entry that turns up in another's place is noticed.
+            put(_LOG, _pack_u64(index), _pack_u32(_crc32(data, index & 0xFFFFFFFF)) + data)
+            cache.append(entry)
+            size = len(data)
+            sizes.append(size)
+            total += size
+        self._last_index = expected - 1
+        self._cache_bytes += total
+        self._appended += len(entries)
+        if len(cache) > CACHE_ENTRIES or self._cache_bytes > CACHE_BYTES:
+            self._trim_cache()
+
+    def _truncate(self, batch: Batch, first: int) -> None:
+        """Drop the entries from ``first`` on: a leader has others in their place (Raft 5.3)."""
+        batch.delete_range(_LOG, _pack_u64(first), _pack_u64(self._last_index + 1))
+        while self._run_starts and self._run_starts[-1] >= first:
+            self._run_starts.pop()
+            self._run_terms.pop()
+        if first > self._cache_first:
+            keep = first - self._cache_first
+            self._cache_bytes -= sum(self._cache_sizes[keep:])
+            del self._cache[keep:]
+            del self._cache_sizes[keep:]
+        else:
+            self._reset_cache(first)
+        self._last_index = first - 1
+
+    def _trim_cache(self) -> None:
+        """Let go of the oldest quarter or more, so that trimming is rare."""
+        cache, sizes = self._cache, self._cache_sizes
+        excess = self._cache_bytes - CACHE_BYTES * 3 // 4
+        count = max(0, len(cache) - CACHE_ENTRIES * 3 // 4)
+        freed = sum(sizes[:count])
+        while freed < excess and count < len(cache) - 1:
+            freed += sizes[count]
+            count += 1
+        del cache[:count]
+        del sizes[:count]
+        self._cache_bytes -= freed
+        self._cache_first += count
+
+    def _reset_cache(self, first: int) -> None:
+        self._cache, self._cache_sizes = [], []
+        self._cache_first = first
+        self._cache_bytes = 0
+
+    def set_hard_state(self, batch: Batch, hard_state: HardState) -> None:
+        """Put term, vote and commit index into ``batch``."""
+        self._hard_state.CopyFrom(hard_state)
+        batch.put(_META, keys.HARD_STATE, keys.seal(hard_state.SerializeToString()))
+
+    def set_conf_state(self, batch: Batch, conf_state: ConfState) -> None:
+        """Put the configuration, as of the applied index of the same batch, into ``batch``."""
+        self._conf_state = conf_state_of(conf_state)
+        batch.put(_META, keys.CONF_STATE, keys.seal(conf_state.SerializeToString()))
+
+    def set_applied(self, batch: Batch, applied: AppliedState) -> None:
+        """Put the applied position into ``batch``; it never goes back."""
+        if applied.index < self._applied.index:
+            raise InvariantViolation(
+                "the applied index would go back",
+                {"applied": self._applied.index, "to": applied.index},
+            )
+        self._applied = applied
+        batch.put(_META, keys.APPLIED, keys.seal(applied.encode()))
+
+    def set_addresses(self, batch: Batch, addresses: Mapping[int, str]) -> None:
+        """Put the members' addresses into ``batch``."""
+        batch.put(_META, keys.ADDRESSES, keys.seal(encode_addresses(addresses)))
+
+    def set_settings(self, batch: Batch, settings: Settings) -> None:
+        """Put the group's settings into ``batch``."""
+        batch.put(_META, keys.SETTINGS, keys.seal(settings.encode()))
+
+    def set_epoch(self, batch: Batch, epoch: int) -> None:
+        """Put the epoch of STATE and SESSIONS in force (0 or 1) into ``batch``."""
+        batch.put(_META, keys.EPOCH, keys.seal(_pack_u64(epoch)))
+
+    def compact(self, batch: Batch, index: int) -> None:
+        """Drop the entries before ``index``; at most ``applied.index + 1``.
+
+        Index and term of the last one dropped are kept, so ``term(first_index() - 1)`` is known.
+
+        Raises:
+            InvariantViolation: An entry that is not applied would go.
+        """
+        last_dropped = index - 1
+        if last_dropped <= self._truncated_index:
+            return
+        if last_dropped > self._applied.index:
+            raise InvariantViolation(
+                "compaction of entries that are not applied",
+                {"index": index, "applied": self._applied.index},
+            )
+        term = self.term(last_dropped)
+        batch.delete_range(_LOG, _pack_u64(self._truncated_index + 1), _pack_u64(index))
+        self._reclaimable += last_dropped - self._truncated_index
+        self._set_truncated(batch, last_dropped, term)
+
+    def _set_truncated(self, batch: Batch, index: int, term: int) -> None:
+        self._truncated_index, self._truncated_term = index, term
+        batch.put(_META, keys.TRUNCATED, keys.seal(_PAIR.pack(index, term)))
+        starts, terms = self._run_starts, self._run_terms
+        dead = bisect_right(starts, index + 1) - 1
+        if dead > 0:
+            del starts[:dead]
+            del terms[:dead]
+        if starts:
+            starts[0] = max(starts[0], index + 1)
+        if index >= self._last_index:
+            starts.clear()
+            terms.clear()
+            self._last_index = index
+        if self._cache_first <= index:
+            count = min(index + 1 - self._cache_first, len(self._cache))
+            self._cache_bytes -= sum(self._cache_sizes[:count])
+            del self._cache[:count]
+            del self._cache_sizes[:count]
+            self._cache_first = index + 1
+
+    def install_snapshot(self, batch: Batch, metadata: SnapshotMetadata) -> None:
+        """Put a snapshot's position and configuration into ``batch``; the log before it goes.
+
+        Entries after it stay only if the log holds the snapshot's last entry, index and term; else
+        all go (Raft section 7): a suffix behind a contradicted entry is no suffix of this log. The
+        state itself and the applied position are put by ``snapshot.Installer.install``.
+
+        Raises:
+            SnapshotOutOfDate: It lies below the log's start or the applied index.
+            InvariantViolation: It contradicts a committed entry.
+        """
+        index, term = metadata.index, metadata.term
+        if index < self._truncated_index or index < self._applied.index:
+            raise SnapshotOutOfDate
+        if index <= self._last_index and self.term(index) == term:
+            if index > self._truncated_index:
+                batch.delete_range(_LOG, _pack_u64(self._truncated_index + 1), _pack_u64(index + 1))
+                self._set_truncated(batch, index, term)
+        else:
+            if self._hard_state.commit > index:
+                raise InvariantViolation(
+                    "the snapshot contradicts a committed entry",
+                    {"index": index, "term": term, "commit": self._hard_state.commit},
+                )
+            batch.delete_range(_LOG, b"", keys.LOG_END)
+            self._last_index = index
+            self._set_truncated(batch, index, term)
+            self._reset_cache(index + 1)
+        hard_state = HardState()
+        hard_state.CopyFrom(self._hard_state)
+        hard_state.commit = max(hard_state.commit, index)
+        hard_state.term = max(hard_state.term, term)
+        self.set_hard_state(batch, hard_state)
+        self.set_conf_state(batch, metadata.conf_state)
+
+    def write(self, batch: Batch) -> None:
+        """Write ``batch``: visible at once, durable with the next ``sync``.
+
+        Raises:
+            StoreWriteError: Latched; the process must stop.
+        """
+        self.kv.write(batch)
+        self._note_written()
+
+    def sync(self) -> None:
+        """Make durable all that was written before the call, then raise the bounds if it is time.
+
+        Blocks; meant for a worker thread, beside which the node's thread may go on writing.
+
+        Raises:
+            StoreWriteError: Latched; the process must stop.
+        """
+        written, bounds = self._written, self._bounds
+        due = (
+            written.term != bounds.term
+            or written.vote != bounds.vote
+            or self._appended - self._appended_at_bounds >= BOUNDS_EVERY
+        )
+        if not due:
+            self.kv.sync()
+            return
+        appended = self._appended
+        position = self.kv.position()
+        self.kv.sync()
+        self._save_bounds(replace(written, sequence=position.sequence, wal=position.wal))
+        self._appended_at_bounds = appended
+
+    def _note_written(self) -> None:
+        hard_state = self._hard_state
+        self._written = Bounds(
+            hard_state.term,
+            hard_state.vote,
+            hard_state.commit,
+            self._opens,
+            self._bounds.sequence,
+            self._bounds.wal,
+        )
+
+    def _save_bounds(self, bounds: Bounds) -> None:
+        self.kv.side_write(SIDE_BOUNDS, _encode_json(asdict(bounds)))
+        self._bounds = bounds
+
+    def reclaim(self, at_least: int = 50_000) -> bool:
+        """Give compacted entries' disk space back if there are ``at_least`` so many.
+
+        Blocks, with the GIL free; meant for a worker thread. Returns whether it did anything.
+        Without it the space comes back too, when RocksDB's own compactions get there.
+        """
+        if self._reclaimable < at_least:
+            return False
+        self._reclaimable = 0
+        self.kv.compact(_LOG, None, _pack_u64(self._truncated_index + 1))
+        return True
+
+    def close(self) -> None:
+        """Sync, record the exact bounds, close the store. Blocks."""
+        if self.kv.failure is None:
+            position = self.kv.position()
+            self._note_written()
+            self.kv.sync()
+            self._save_bounds(replace(self._written, sequence=position.sequence, wal=position.wal))
+        self.kv.close()
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    @property
+    def hard_state(self) -> HardState:
+        """The newest hard state given to ``set_hard_state``; not to be changed."""
+        return self._hard_state
+
+    @property
+    def conf_state(self) -> ConfState:
+        """The configuration as of the applied index; not to be changed."""
+        return self._conf_state
+
+    @property
+    def applied(self) -> AppliedState:
+        """Where the state machine stands."""
+        return self._applied
+
+    @property
+    def opens(self) -> int:
+        """How often this store has been opened, this time included."""
+        return self._opens
+
+    def load_addresses(self) -> dict[int, str]:
+        """Return the members' addresses as of the applied index."""
+        return decode_addresses(self._meta(keys.ADDRESSES, "the address book"))
+
+    def load_settings(self) -> Settings:
+        """Return the group's settings as of the applied index."""
+        return Settings.decode(self._meta(keys.SETTINGS, "the settings"))
+
+    def load_epoch(self) -> int:
+        """Return the epoch of STATE and SESSIONS that is in force: 0 or 1."""
+        return int.from_bytes(self._meta(keys.EPOCH, "the epoch"))
+
+    def check(self, progress: Callable[[int], None] | None = None) -> CheckReport:
+        """Read the whole log and check it: checksums, continuity, terms, and the records about it.
+
+        Takes time in proportion to the log and constant memory; ``progress`` hears of every
+        10,000th index.
+        """
+        report = CheckReport(
+            first_index=self._truncated_index + 1,
+            last_index=self._last_index,
+            commit=self._hard_state.commit,
+            applied=self._applied.index,
+        )
+        problems = report.problems
+        expected, term = self._truncated_index + 1, self._truncated_term
+        try:
+            for key, sealed in self.kv.scan(_LOG):
+                index = keys.log_index(key)
+                if index != expected:
+                    problems.append(f"the log goes from {expected - 1} to {index}")
+                expected = index + 1
+                report.entries += 1
+                report.bytes += len(sealed) - 4
+                try:
+                    entry = _decode_entry(index, sealed)
+                except CorruptionError as error:
+                    problems.append(str(error))
+                    continue
+                if entry.term < term:
+                    problems.append(f"the term falls from {term} to {entry.term} at index {index}")
+                term = max(term, entry.term)
+                if progress is not None and index % 10_000 == 0:
+                    progress(index)
+        except CorruptionError as error:
+            problems.append(str(error))
+        if expected <= self._last_index:
+            problems.append(f"the log ends at {expected - 1} instead of {self._last_index}")
+        if self._hard_state.term < term:
+            problems.append(f"the current term {self._hard_state.term} is below an entry's, {term}")
+        if not self._truncated_index <= self._applied.index <= self._last_index:
+            problems.append(f"the applied index {self._applied.index} is outside the log")
+        for load in (self.load_addresses, self.load_settings, self.load_epoch):
+            try:
+                load()
+            except (CorruptionError, MissingMeta) as error:
+                problems.append(str(error))
+        return report
+
+
+def _expect(
+    identity: Identity, node_id: int | None, cluster_id: bytes | None, state_machine: str | None
+) -> None:
+    if node_id is not None and identity.node_id != node_id:
+        raise WrongNode(
+            f"this store belongs to node {identity.node_id}, but the node was started with id"
+            f" {node_id}; two ids on one log would vote twice; start it with --id"
+            f" {identity.node_id}, or give another --data-dir"
+        )
+    if cluster_id is not None and identity.cluster_id != cluster_id:
+        raise WrongCluster(
+            f"this store belongs to cluster {identity.cluster_id.hex()}, not to"
+            f" {cluster_id.hex()}; its entries mean nothing there; give the --data-dir of this"
+            " cluster"
+        )
+    if state_machine is not None and identity.state_machine != state_machine:
+        raise WrongStateMachine(
+            f"this store's group runs the state machine {identity.state_machine!r}, but"
+            f" {state_machine!r} was asked for; the machine is chosen when a group is made; start"
+            f" the node with --state-machine {identity.state_machine}"
+        )
+
+
+def _decode_entry(index: int, sealed: bytes) -> Entry:
+    data = sealed[4:]
+    if len(sealed) < 4 or _unpack_u32_from(sealed)[0] != _crc32(data, index & 0xFFFFFFFF):
+        raise CorruptionError(f"entry {index} does not match its checksum{_ADD_AGAIN}")
+    try:
+        entry = Entry.FromString(data)
+    except DecodeError as error:
+        raise CorruptionError(f"entry {index} is not an entry{_ADD_AGAIN}") from error
+    if entry.index != index:
+        raise CorruptionError(f"in the place of entry {index} lies {entry.index}{_ADD_AGAIN}")
+    return entry
+
+
+def _gap(expected: int, found: int) -> CorruptionError:
+    return CorruptionError(
+        f"entry {expected} is missing from the log (found {found} in its place){_ADD_AGAIN}"
+    )
+
+
+def encode_addresses(addresses: Mapping[int, str]) -> bytes:
+    """Return the address book in its stored form."""
+    return json.dumps({str(node): addresses[node] for node in sorted(addresses)}).encode()
+
+
+def decode_addresses(data: bytes) -> dict[int, str]:
+    """Return what ``encode_addresses`` was given; CorruptionError if it is not that."""
+    try:
+        return {int(node): str(address) for node, address in json.loads(data).items()}
+    except (ValueError, AttributeError) as error:
+        raise CorruptionError(f"the address book cannot be read ({error}){_ADD_AGAIN}") from error
+
+
+def _encode_json(values: Mapping[str, object]) -> bytes:
+    """Return one line of JSON that carries its own checksum under ``crc32``."""
+    body = json.dumps(values, sort_keys=True)
+    return (
+        json.dumps({**values, "crc32": zlib.crc32(body.encode())}, sort_keys=True).encode() + b"\n"
+    )
+
+
+def _decode_json(data: bytes, what: str) -> dict[str, Any]:
+    try:
+        values = json.loads(data)
+        crc = values.pop("crc32")
+        body = json.dumps(values, sort_keys=True)
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CorruptionError(f"{what} cannot be read ({error}){_ADD_AGAIN}") from error
+    if crc != zlib.crc32(body.encode()):
+        raise CorruptionError(f"{what} does not match its checksum{_ADD_AGAIN}")
+    found: dict[str, Any] = values
+    return found
