@@ -1,0 +1,1 @@
+"""The subcommands, one module a subject; each is imported only when it is used."""
