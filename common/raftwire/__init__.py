@@ -38,7 +38,7 @@ _HOMES = {
     "AsyncClient": "raftwire.aio",
     "AsyncKv": "raftwire.aio",
     "Client": "raftwire.client",
-    "Kv": "raftwire.client",
+    "Kv": "raftwire.client_kv",
 }
 
 
