@@ -9,6 +9,8 @@ from raft.errors import ConfigInvalid
 from raft.read_only_option import ReadOnlyOption
 from raft.util import INVALID_ID, NO_LIMIT
 
+__all__ = ["Config", "ReadOnlyOption"]
+
 
 @dataclass(slots=True, kw_only=True)
 class Config:
@@ -79,6 +81,9 @@ class Config:
 
     step_down_on_removal: bool = True
     """A leader that is no voter any more steps down when it applies that."""
+
+    allow_removed_ids: bool = False
+    """Let an id that has left the group return. Only for ids whose log and vote are kept."""
 
     catch_up_rounds: int = 10
     """Rounds of replication in which a learner must catch up to be promoted (thesis §4.2.1)."""

@@ -27,7 +27,17 @@ class Unstable:
         last_term: The term of the entry at `next_index - 1`, whether stable or not.
     """
 
-    __slots__ = ("_base", "_logger", "_window", "last_term", "next_index", "offset", "snapshot")
+    __slots__ = (
+        "_base",
+        "_fit_count",
+        "_fit_range",
+        "_logger",
+        "_window",
+        "last_term",
+        "next_index",
+        "offset",
+        "snapshot",
+    )
 
     def __init__(self, offset: int, logger: Logger = NULL_LOGGER, last_term: int = 0) -> None:
         self.snapshot: Snapshot | None = None
@@ -38,6 +48,10 @@ class Unstable:
         # be dropped many at a time.
         self._window: list[Entry] = []
         self._base = offset
+        # The last range that was measured, and how many of it fitted: a leader sends the same
+        # entries to one follower after another.
+        self._fit_range: tuple[int, int, int] | None = None
+        self._fit_count = 0
         self._logger = logger
 
     @property
@@ -101,6 +115,7 @@ class Unstable:
     def restore(self, snapshot: Snapshot) -> None:
         """Take a snapshot in place of everything here."""
         metadata = snapshot.metadata
+        self._fit_range = None
         self._window = []
         self._base = self.offset = self.next_index = metadata.index + 1
         self.last_term = metadata.term
@@ -125,7 +140,11 @@ class Unstable:
             )
         if first == next_index:
             self._window.extend(entries)
-        elif first <= self.offset:
+            self.next_index = next_index + len(entries)
+            self.last_term = last.term
+            return
+        self._fit_range = None
+        if first <= self.offset:
             if self.snapshot is not None and first <= self.snapshot.metadata.index:
                 fatal(
                     self._logger,
@@ -160,7 +179,13 @@ class Unstable:
                 next_index=self.next_index,
             )
         window, start = self._window, low - self._base
-        return window[start : start + fitting_count(window, start, high - self._base, max_size)]
+        if max_size is None or high - low <= 1:
+            return window[start : high - self._base]
+        measured = (low, high, max_size)
+        if measured != self._fit_range:
+            self._fit_count = fitting_count(window, start, high - self._base, max_size)
+            self._fit_range = measured
+        return window[start : start + self._fit_count]
 
     def check(self) -> None:
         """Check the law of the structure: one unbroken sequence up to `next_index`."""
