@@ -1,0 +1,1 @@
+"""Generated protobuf code; import it through `raft.eraftpb`."""

@@ -1,0 +1,1313 @@
+"""The Raft state machine of one node: its fields, its ticks, and every branch of the protocol.
+
+Nothing here reads a clock, draws on global randomness or does I/O: time is `tick`, chance is the
+`random.Random` that was passed in, input is `step`, output is `msgs` and what the log holds. What
+follows straight from a decision is in the modules beside this one (`_election`, `_replication`,
+`_membership`, `_promotion`, `_transfer`); who decides what is decided here.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from typing import Generic
+
+from raft import _election, _membership, _promotion, _replication, _transfer, _validate
+from raft.config import Config
+from raft.eraftpb import (
+    AddLearnerNode,
+    AddNode,
+    BeginMembershipChange,
+    ConfChange,
+    ConfChangeV2,
+    ConfState,
+    Entry,
+    EntryConfChange,
+    FinalizeMembershipChange,
+    HardState,
+    Message,
+    MsgAppend,
+    MsgAppendResponse,
+    MsgBeat,
+    MsgCheckQuorum,
+    MsgHeartbeat,
+    MsgHeartbeatResponse,
+    MsgHup,
+    MsgPropose,
+    MsgReadIndex,
+    MsgReadIndexResp,
+    MsgRequestPreVote,
+    MsgRequestPreVoteResponse,
+    MsgRequestVote,
+    MsgRequestVoteResponse,
+    MsgSnapshot,
+    MsgTimeoutNow,
+    MsgTransferLeader,
+    MsgUnreachable,
+    RemoveNode,
+    RollbackMembershipChange,
+    Snapshot,
+)
+from raft.errors import (
+    ConfChangeError,
+    ConfChangeReason,
+    DropReason,
+    ProposalDropped,
+    RequestSnapshotDropped,
+    ViolatesContract,
+)
+from raft.invariant import fatal
+from raft.logger import Logger, NullLogger
+from raft.progress import CandidacyStatus, Configuration, ProgressSet, ProgressState
+from raft.raft_log import RaftLog, StorageT
+from raft.read_only import ReadOnly, ReadRequest, ReadState, context_of
+from raft.read_only_option import ReadOnlyOption
+from raft.storage import GetEntriesContext
+from raft.util import INVALID_ID, NO_LIMIT, vote_resp_msg_type
+
+
+class StateRole(Enum):
+    """The role of a node (Raft figure 4). Source: raft-rs ``StateRole``."""
+
+    Follower = 0
+    Candidate = 1
+    Leader = 2
+    PreCandidate = 3
+
+
+# Looked up for every message: a global is cheaper than an attribute of a class.
+_FOLLOWER, _CANDIDATE = StateRole.Follower, StateRole.Candidate
+_LEADER, _PRE_CANDIDATE = StateRole.Leader, StateRole.PreCandidate
+
+_LEADER_TYPES = frozenset({MsgAppend, MsgHeartbeat, MsgSnapshot})
+_VOTE_TYPES = frozenset({MsgRequestVote, MsgRequestPreVote})
+_FROM_LEADER_WITH_LOG = frozenset({MsgAppend, MsgSnapshot})
+_TERMLESS = frozenset({MsgPropose, MsgReadIndex, MsgTransferLeader})
+
+
+class SoftState:
+    """What is worth logging and need not be stored: who leads, and this node's role.
+
+    Source: raft-rs ``SoftState``.
+    """
+
+    __slots__ = ("leader_id", "raft_state")
+
+    def __init__(self, leader_id: int, raft_state: StateRole) -> None:
+        self.leader_id = leader_id
+        self.raft_state = raft_state
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SoftState):
+            return NotImplemented
+        return self.leader_id == other.leader_id and self.raft_state is other.raft_state
+
+    def __hash__(self) -> int:
+        return hash((self.leader_id, self.raft_state))
+
+    def __repr__(self) -> str:
+        return f"SoftState(leader_id={self.leader_id}, raft_state={self.raft_state.name})"
+
+
+class Raft(Generic[StorageT]):
+    """The consensus of one node. `RawNode` wraps it for everyday use.
+
+    Attributes:
+        term, vote: The present term, and whom this node voted for in it (0: nobody).
+        id: This node.
+        state: Its role.
+        leader_id: Who leads the term as far as known; 0: nobody known.
+        raft_log: The log.
+        prs: The members and their progress.
+        msgs: Messages to send; whoever runs this object takes them out (`take_messages`).
+        read_states: Confirmed reads; taken out likewise.
+        votes: Answers to the candidacy under way, by id.
+        lead_transferee: To whom this leader hands over; 0: nobody.
+        pending_conf_index: No membership change may be proposed before this index is applied.
+        membership_log: Membership entries of the log that are not applied yet.
+        pending_request_snapshot: The least index of a snapshot this node asked for; 0: none asked.
+        election_elapsed: Ticks since the election timer was reset.
+
+    Source: Raft figure 2; raft-rs ``Raft``.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: StorageT,
+        logger: Logger | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Start, or restart, from what `store` holds.
+
+        Args:
+            config: Validated here.
+            store: Asked for its initial state now, for entries later.
+            logger: Told of role changes and refusals; None: nobody is.
+            rng: Draws election timeouts. None: seeded from the id alone, which is the same at
+                every start; pass one that is seeded from the system's entropy in production.
+
+        Raises:
+            ConfigInvalid: as `Config.validate`.
+            InvariantViolation: the store contradicts itself: a commit index beyond its log, an
+                applied index beyond what is committed.
+        """
+        config.validate()
+        self.id = config.id
+        self.logger: Logger = logger or NullLogger()
+        self.rng = rng or random.Random(config.id)  # noqa: S311  # timeouts are no secrets
+        initial = store.initial_state()
+
+        self.term = 0
+        self.vote = INVALID_ID
+        self.leader_id = INVALID_ID
+        self.state = _FOLLOWER
+        self.raft_log: RaftLog[StorageT] = RaftLog(store, self.logger)
+        self.prs = ProgressSet(self.logger)
+        self.msgs: list[Message] = []
+        self.read_states: list[ReadState] = []
+        self.read_only = ReadOnly(config.read_only_option)
+        self.votes: dict[int, bool] = {}
+        self.lead_transferee = INVALID_ID
+        self.pending_conf_index = 0
+        self.pending_request_snapshot = 0
+
+        self.max_inflight = config.max_inflight_msgs
+        self.max_inflight_bytes = config.max_inflight_bytes
+        self.max_msg_size = config.max_size_per_msg
+        self.max_uncommitted_size = config.max_uncommitted_size
+        self.max_committed_size_per_ready = config.max_committed_size_per_ready
+        self.max_apply_unpersisted = config.max_apply_unpersisted_log_limit
+        self.max_pending_reads = config.max_pending_reads
+        self.disable_proposal_forwarding = config.disable_proposal_forwarding
+        self.step_down_on_removal = config.step_down_on_removal
+        self.allow_removed_ids = config.allow_removed_ids
+        self.fetches_asynchronously = False
+        self.priority = config.priority
+        self.check_quorum = config.check_quorum
+        self.pre_vote = config.pre_vote
+        self.skip_bcast_commit = config.skip_bcast_commit
+        self.batch_append = config.batch_append
+        self.uncommitted_size = 0
+        self._appends_due = False
+
+        self.heartbeat_timeout = config.heartbeat_tick
+        self.election_timeout = config.election_tick
+        self._min_timeout = config.effective_min_election_tick()
+        self._max_timeout = config.effective_max_election_tick()
+        self.randomized_election_timeout = self._min_timeout
+        self.election_elapsed = 0
+        self.heartbeat_elapsed = 0
+        self.ticks = 0
+
+        self.membership_log: list[_membership.LoggedChange] = []
+        self.campaigns_for_rollback = False
+        self.leave_requested = False
+        self.handover_tried = False
+        self._finalize_when_elected = False
+        self._leave_context = b""
+        self.transfer_elapsed = 0
+        self.transfer_ticks_limit = self.election_timeout
+        self.successor_ticks = config.effective_transfer_ticks()
+        self.catch_up: dict[int, _promotion.CatchUp] = {}
+        self.catch_up_rounds = config.catch_up_rounds
+        self.catch_up_round_ticks = config.effective_catch_up_round_ticks()
+
+        hard_state = initial.hard_state
+        if hard_state != HardState():
+            self._load_hard_state(hard_state)
+        if config.applied:
+            self.raft_log.applied_to(config.applied)
+        conf_state = initial.conf_state
+        if initial.pending_conf_state is not None:
+            conf_state = _membership.joint_conf_state(
+                conf_state, initial.pending_conf_state, initial.pending_conf_state_start_index or 0
+            )
+        _membership.restore(self, conf_state)
+        # A node that was up may have answered a lease's heartbeats: it keeps quiet for as long.
+        restarted = hard_state.term > 0
+        lease_based = config.read_only_option is ReadOnlyOption.LeaseBased
+        self._quiet_until = self.election_timeout if restarted and lease_based else 0
+        self.become_follower(self.term, INVALID_ID)
+        self.logger.info(
+            "started",
+            id=self.id,
+            term=self.term,
+            commit=self.raft_log.committed,
+            applied=self.raft_log.applied,
+            last_index=self.raft_log.last_index(),
+            voters=sorted(self.prs.voter_ids()),
+        )
+
+    def _load_hard_state(self, hard_state: HardState) -> None:
+        log = self.raft_log
+        if not log.committed <= hard_state.commit <= log.last_index():
+            fatal(
+                self.logger,
+                "the stored commit index is outside the stored log: was the log cut or replaced?",
+                commit=hard_state.commit,
+                first_index=log.first_index(),
+                last_index=log.last_index(),
+            )
+        log.committed = hard_state.commit
+        self.term = hard_state.term
+        self.vote = hard_state.vote
+
+    # -- Looking at it -----------------------------------------------------------------------
+
+    @property
+    def store(self) -> StorageT:
+        """The storage that was passed in."""
+        return self.raft_log.store
+
+    @property
+    def is_learner(self) -> bool:
+        """Whether this node is a member without a vote."""
+        return self.id in self.prs.learner_ids()
+
+    def is_leader(self) -> bool:
+        """Whether this node leads its term."""
+        return self.state is _LEADER
+
+    def promotable(self) -> bool:
+        """Whether this node may campaign: it decides, and its log is not being replaced."""
+        return self.id in self.prs.deciding_voters() and self.raft_log.unstable.snapshot is None
+
+    def soft_state(self) -> SoftState:
+        """Who leads, and the role."""
+        return SoftState(self.leader_id, self.state)
+
+    def hard_state(self) -> HardState:
+        """What must be on disk before this node's answers leave it (Raft figure 2)."""
+        return HardState(term=self.term, vote=self.vote, commit=self.raft_log.committed)
+
+    def in_lease(self) -> bool:
+        """Whether a leader was heard of within the last election timeout (or this one leads)."""
+        return (
+            self.check_quorum
+            and self.leader_id != INVALID_ID
+            and (self.election_elapsed < self.election_timeout or self.state is _LEADER)
+        ) or self.ticks < self._quiet_until
+
+    def committed_in_own_term(self) -> bool:
+        """Whether an entry of the present term is committed; before that no read is safe (§8)."""
+        return self.raft_log.match_term(self.raft_log.committed, self.term)
+
+    def has_pending_conf(self) -> bool:
+        """Whether a membership change may be unapplied, or the group is joint."""
+        return self.pending_conf_index > self.raft_log.applied or self.prs.is_in_membership_change()
+
+    def should_bcast_commit(self) -> bool:
+        """Whether a new commit index is sent at once: unless skipped, or while members change."""
+        return not self.skip_bcast_commit or self.has_pending_conf()
+
+    def is_in_membership_change(self) -> bool:
+        """Whether two configurations are in force."""
+        return self.prs.is_in_membership_change()
+
+    def pending_membership_change(self) -> ConfState | None:
+        """The joint configuration in force, None when there is only one."""
+        return self.prs.to_conf_state() if self.prs.is_in_membership_change() else None
+
+    def membership_change_start_index(self) -> int:
+        """Index of the Begin that is applied and not ended; 0: none."""
+        return self.prs.begin_index
+
+    def snap(self) -> Snapshot | None:
+        """A snapshot that was received and is not persisted yet."""
+        return self.raft_log.unstable.snapshot
+
+    # -- Roles -------------------------------------------------------------------------------
+
+    def reset(self, term: int) -> None:
+        """What a change of role or term takes back (Raft figure 2, "volatile state")."""
+        if self.term != term:
+            self.term = term
+            self.vote = INVALID_ID
+        self.leader_id = INVALID_ID
+        self.reset_randomized_election_timeout()
+        self.election_elapsed = 0
+        self.heartbeat_elapsed = 0
+        self.votes.clear()
+        self.lead_transferee = INVALID_ID
+        self.transfer_elapsed = 0
+        self.pending_conf_index = 0
+        self.pending_request_snapshot = 0
+        self.read_only.reset()
+        self.uncommitted_size = 0
+        self._appends_due = False
+        self.leave_requested = False
+        self.handover_tried = False
+        self._leave_context = b""
+        self.catch_up.clear()
+        last_index, persisted = self.raft_log.last_index(), self.raft_log.persisted
+        for node_id, progress in self.prs.progress.items():
+            progress.reset(last_index + 1)
+            if node_id == self.id:
+                progress.matched = persisted
+
+    def become_follower(self, term: int, leader_id: int) -> None:
+        """Follow `leader_id`, or nobody (0), in `term`."""
+        self._finalize_when_elected = False
+        self._stop_campaigning_for_rollback()
+        self.reset(term)
+        self.leader_id = leader_id
+        self.state = _FOLLOWER
+        self.raft_log.max_apply_unpersisted_log_limit = 0
+        self.logger.debug("follower", term=term, leader=leader_id)
+
+    def become_candidate(self) -> None:
+        """Enter the next term and vote for oneself (§5.2)."""
+        if self.state is _LEADER:
+            fatal(self.logger, "a leader cannot become candidate", term=self.term)
+        self.reset(self.term + 1)
+        self.vote = self.id
+        self.state = _CANDIDATE
+        self.logger.info("candidate", term=self.term)
+
+    def become_pre_candidate(self) -> None:
+        """Ask whether an election could be won; term and vote stay (thesis §9.6)."""
+        if self.state is _LEADER:
+            fatal(self.logger, "a leader cannot become pre-candidate", term=self.term)
+        self.votes.clear()
+        # Not kept: reads and proposals would be forwarded to a leader that is gone.
+        self.leader_id = INVALID_ID
+        self.state = _PRE_CANDIDATE
+        # The timer starts anew with the question, or the next tick asks again.
+        self.election_elapsed = 0
+        self.reset_randomized_election_timeout()
+        self.logger.info("pre-candidate", term=self.term)
+
+    def become_leader(self) -> None:
+        """Lead the term: append an empty entry of it (§8) and go on with what others began."""
+        if self.state is _FOLLOWER:
+            fatal(self.logger, "a follower cannot become leader", term=self.term)
+        rollback, finalize = self.campaigns_for_rollback, self._finalize_when_elected
+        self.reset(self.term)
+        self.leader_id = self.id
+        self.state = _LEADER
+        self.raft_log.max_apply_unpersisted_log_limit = self.max_apply_unpersisted
+        # The inherited tail may hold a membership entry: none may be proposed until it is applied.
+        self.pending_conf_index = self.raft_log.last_index()
+        own = self.prs.get(self.id)
+        if own is not None:
+            own.become_replicate()
+            own.recent_active = True
+        self.logger.info("leader", term=self.term, last_index=self.raft_log.last_index())
+        _replication.append_own(self, [Entry()])
+        if rollback and self.prs.is_in_membership_change():
+            # The right to C_old alone was for this and is used up by it: from here on the entry
+            # in the log is what lets C_old alone decide.
+            self._append_change(ConfChange(change_type=RollbackMembershipChange))
+        self._stop_campaigning_for_rollback()
+        self._finalize_when_elected = False
+        self.leave_requested = finalize and self.prs.is_in_membership_change()
+        self._leave_joint_if_due()
+
+    def _stop_campaigning_for_rollback(self) -> None:
+        if self.campaigns_for_rollback:
+            self.campaigns_for_rollback = False
+            _membership.refresh_quorums(self)
+
+    def reset_randomized_election_timeout(self) -> None:
+        """Draw the next election timeout in [min, max) ticks (§5.2: randomized)."""
+        self.randomized_election_timeout = self.rng.randrange(self._min_timeout, self._max_timeout)
+
+    # -- Time --------------------------------------------------------------------------------
+
+    def tick(self) -> bool:
+        """Let one tick pass; whether something came of it."""
+        self.ticks += 1
+        if self.state is _LEADER:
+            return self.tick_heartbeat()
+        return self.tick_election()
+
+    def pass_election_timeout(self) -> bool:
+        """Whether the randomized election timeout has passed."""
+        return self.election_elapsed >= self.randomized_election_timeout
+
+    def tick_election(self) -> bool:
+        """A tick of a node that does not lead: campaign when nobody was heard of for too long."""
+        self.election_elapsed += 1
+        if not self.pass_election_timeout() or not self.promotable():
+            return False
+        self.election_elapsed = 0
+        self.hup()
+        return True
+
+    def tick_heartbeat(self) -> bool:
+        """A tick of a leader: heartbeats, the check for a quorum, time limits."""
+        self.heartbeat_elapsed += 1
+        self.election_elapsed += 1
+        if self.lead_transferee:
+            self.transfer_elapsed += 1
+            if self.transfer_elapsed >= self.transfer_ticks_limit:
+                self.abort_leader_transfer()
+        if self.election_elapsed >= self.election_timeout:
+            self.election_elapsed = 0
+            if self.check_quorum:
+                self._check_quorum_active()
+            if self.state is not _LEADER:
+                return True
+        if self.prs.promotable:
+            promotion = _promotion.tick(self)
+            if promotion is not None:
+                self._append_change(promotion)
+                self.bcast_append()
+        if self.heartbeat_elapsed >= self.heartbeat_timeout:
+            self.heartbeat_elapsed = 0
+            self.bcast_heartbeat()
+            return True
+        return bool(self.msgs) or self._appends_due
+
+    def _check_quorum_active(self) -> None:
+        if not self.prs.quorum_recently_active(self.id):
+            self.logger.warning("no quorum heard of: stepping down", term=self.term)
+            self.become_follower(self.term, INVALID_ID)
+
+    # -- Input -------------------------------------------------------------------------------
+
+    def step(self, m: Message) -> None:
+        """Take in a message, from a peer or from this node itself.
+
+        Raises:
+            MessageRefused: it breaks the protocol; nothing was changed.
+            ProposalDropped, ConfChangeError, Exists, ConfigInvalid: for a proposal or a read.
+        """
+        msg_type = m.msg_type
+        entries = list(m.entries)
+        if msg_type in _validate.LOCAL_TYPES:
+            self._step_local(m)
+            return
+        if not m.from_ and msg_type in _TERMLESS:
+            m.from_ = self.id
+        _validate.check_message(self, m, entries)
+        if msg_type in _TERMLESS:
+            pass
+        elif m.term > self.term:
+            if not self._enter_term_of(m):
+                return
+        elif m.term < self.term:
+            self._answer_old_term(m)
+            return
+        if msg_type in _VOTE_TYPES:
+            self._handle_vote_request(m)
+        elif self.state is _LEADER:
+            self.step_leader(m, entries)
+        elif self.state is _FOLLOWER:
+            self.step_follower(m, entries)
+        else:
+            self.step_candidate(m, entries)
+
+    def _step_local(self, m: Message) -> None:
+        msg_type = m.msg_type
+        if msg_type == MsgHup:
+            self.hup()
+        elif self.state is not _LEADER:
+            return
+        elif msg_type == MsgBeat:
+            self.bcast_heartbeat()
+        elif msg_type == MsgCheckQuorum:
+            self._check_quorum_active()
+        else:
+            progress = self.prs.get(m.from_)
+            if progress is None:
+                return
+            if msg_type == MsgUnreachable:
+                # Probing finds what was lost of the messages under way.
+                if progress.state is ProgressState.Replicate:
+                    progress.become_probe()
+            elif progress.state is ProgressState.Snapshot:  # MsgSnapStatus
+                if m.reject:
+                    progress.snapshot_failure()
+                progress.become_probe()
+                # Its answer, or the next heartbeat's, tells where to go on.
+                progress.pause()
+                progress.pending_request_snapshot = 0
+
+    def _enter_term_of(self, m: Message) -> bool:
+        """Deal with a later term in `m`; False if the message is to be ignored."""
+        msg_type = m.msg_type
+        if msg_type in _VOTE_TYPES:
+            forced = m.context == _election.CAMPAIGN_TRANSFER
+            if self.in_lease() and not forced:
+                # Whoever hears from a leader keeps it: a removed or cut-off node that campaigns
+                # must not depose it (§6, thesis §4.2.3).
+                self.logger.debug("vote request ignored: a leader is alive", from_=m.from_)
+                return False
+            if msg_type == MsgRequestPreVote:
+                return True  # A question changes no term.
+        elif msg_type == MsgRequestPreVoteResponse and not m.reject:
+            return True  # Granted for the term we asked about, which we have not entered.
+        self.logger.debug("later term", term=self.term, later=m.term, from_=m.from_)
+        self.become_follower(m.term, m.from_ if msg_type in _LEADER_TYPES else INVALID_ID)
+        return True
+
+    def _answer_old_term(self, m: Message) -> None:
+        """Tell a sender of an earlier term of the present one, where silence would get it stuck."""
+        msg_type = m.msg_type
+        if msg_type in _LEADER_TYPES and (self.check_quorum or self.pre_vote):
+            # A leader in whose lease our votes are ignored would never learn of our later term.
+            self.send(Message(msg_type=MsgAppendResponse, to=m.from_))
+        elif msg_type == MsgRequestPreVote:
+            _election.answer_vote(self, m, granted=False)
+        else:
+            self.logger.debug("old term ignored", from_=m.from_, term=m.term)
+
+    def _handle_vote_request(self, m: Message) -> None:
+        granted = _election.grants(self, m)
+        _election.answer_vote(self, m, granted=granted)
+        if granted:
+            if m.msg_type == MsgRequestVote:
+                # Only a real vote is remembered, and only it postpones our own candidacy.
+                self.vote = m.from_
+                self.election_elapsed = 0
+        else:
+            self.maybe_commit_by_vote(m)
+
+    def maybe_commit_by_vote(self, m: Message) -> None:
+        """Learn from a vote message what is committed (etcd issue 12359).
+
+        A committed membership entry that only a node with the shorter log knows of would
+        otherwise leave everyone unelectable.
+        """
+        if self.state is _LEADER or not m.commit or not m.commit_term:
+            return
+        if not self.raft_log.maybe_commit(m.commit, m.commit_term):
+            return
+        if self.state is not _FOLLOWER and _membership.has_unapplied_committed(self):
+            self.become_follower(self.term, INVALID_ID)
+
+    # -- Leader ------------------------------------------------------------------------------
+
+    def step_leader(self, m: Message, entries: list[Entry]) -> None:
+        """Take in a message as leader (Raft figure 2, "Leaders")."""
+        msg_type = m.msg_type
+        if msg_type == MsgPropose:
+            self.propose_entries(entries)
+            return
+        if msg_type == MsgReadIndex:
+            self._handle_read_index(m, entries[0].data)
+            return
+        if msg_type == MsgTransferLeader:
+            self.handle_transfer_leader(m.from_)
+            return
+        if msg_type == MsgAppendResponse:
+            self.handle_append_response(m)
+        elif msg_type == MsgHeartbeatResponse:
+            self.handle_heartbeat_response(m)
+
+    def handle_append_response(self, m: Message) -> None:
+        """A follower has appended, or could not (§5.3)."""
+        progress = self.prs.progress.get(m.from_)
+        if progress is None:
+            return
+        progress.recent_active = True
+        progress.update_committed(m.commit)
+        if m.reject:
+            hint = m.reject_hint
+            if m.log_term:
+                # The follower's log up to the hint is of at most this term: skip all later ones.
+                hint, _ = self.raft_log.find_conflict_by_term(hint, m.log_term)
+            if progress.maybe_decr_to(m.index, hint, m.request_snapshot):
+                if progress.state is ProgressState.Replicate:
+                    progress.become_probe()
+                _replication.send_append(self, m.from_, progress)
+            return
+        was_paused, was_state = progress.is_paused(), progress.state
+        news = progress.maybe_update(m.index)
+        if progress.state is ProgressState.Probe:
+            # Also without news: a follower that was up to date all along has just proved it.
+            if news or progress.matched == m.index:
+                progress.become_replicate()
+        elif progress.state is ProgressState.Replicate:
+            progress.ins.free_to(m.index)
+        elif progress.maybe_snapshot_abort(self.raft_log.first_index()):
+            # Any snapshot that reaches our log will do, not only the one that was sent.
+            progress.become_probe()
+            progress.become_replicate()
+        if not (news or was_paused or progress.state is not was_state):
+            return
+        if news and self.maybe_commit():
+            if self.should_bcast_commit():
+                self.bcast_append()
+        elif was_paused:
+            _replication.send_append(self, m.from_, progress)
+        if not self.batch_append or was_paused:
+            _replication.send_while_possible(self, m.from_, progress)
+        else:
+            self._appends_due = True
+        if m.from_ == self.lead_transferee and progress.matched == self.raft_log.last_index():
+            _transfer.send_timeout_now(self, m.from_)
+
+    def handle_heartbeat_response(self, m: Message) -> None:
+        """A follower is alive; it may also confirm reads, or lack entries that were lost."""
+        progress = self.prs.progress.get(m.from_)
+        if progress is None:
+            return
+        progress.recent_active = True
+        progress.update_committed(m.commit)
+        progress.resume()
+        if progress.state is ProgressState.Replicate and progress.ins.full():
+            # All of the window may have been lost: one message more tells.
+            progress.ins.free_first_one()
+        if (
+            progress.matched < self.raft_log.last_index()
+            or progress.pending_request_snapshot
+            or progress.committed_index < self.raft_log.committed
+        ):
+            _replication.send_append(self, m.from_, progress)
+        if m.context:
+            self._handle_read_ack(m.from_, m.context)
+
+    def propose_entries(self, entries: list[Entry]) -> None:
+        """Append proposals to this leader's log and send them; all or none.
+
+        Raises:
+            ProposalDropped: with the reason.
+            ConfChangeError, Exists, ConfigInvalid: a membership change that may not be made now.
+        """
+        if self.id not in self.prs.progress:
+            raise ProposalDropped(DropReason.NOT_MEMBER)
+        if self.lead_transferee:
+            raise ProposalDropped(DropReason.TRANSFERRING)
+        changes = 0
+        for entry in entries:
+            if entry.entry_type:
+                changes += 1
+                _membership.check_proposal(self, _membership.parse_conf_change(entry))
+        if changes > 1:
+            raise ConfChangeError(ConfChangeReason.CONF_PENDING)
+        self._reserve_uncommitted(entries)
+        index = self.raft_log.last_index()
+        for entry in entries if changes else ():
+            index += 1
+            if entry.entry_type:
+                _fill_in_start_index(entry, index)
+                self.pending_conf_index = index
+        _replication.append_own(self, entries)
+        self.bcast_append()
+
+    def _reserve_uncommitted(self, entries: list[Entry]) -> None:
+        if self.max_uncommitted_size == NO_LIMIT:
+            return
+        size = sum([len(entry.data) for entry in entries])
+        # Empty entries are always let through: a new leader's, and those that end a joint state.
+        if (
+            size
+            and self.uncommitted_size
+            and (self.uncommitted_size + size > self.max_uncommitted_size)
+        ):
+            raise ProposalDropped(
+                DropReason.UNCOMMITTED_LIMIT,
+                f"{self.uncommitted_size} bytes wait to be committed and {size} more would exceed "
+                f"max_uncommitted_size ({self.max_uncommitted_size}); propose again later",
+            )
+        self.uncommitted_size += size
+
+    def reduce_uncommitted_size(self, entries: Iterable[Entry]) -> None:
+        """Give back the room of entries that were committed and handed out."""
+        if self.max_uncommitted_size == NO_LIMIT or self.state is not _LEADER:
+            return
+        size = sum([len(entry.data) for entry in entries])
+        # Entries of former leaders were never counted here: do not go below nothing.
+        self.uncommitted_size = max(0, self.uncommitted_size - size)
+
+    def maybe_commit(self) -> bool:
+        """Advance the commit index to what every majority has, if that is of this term (§5.4.2)."""
+        index, _ = self.prs.maximal_committed_index()
+        was_readable = bool(self.read_only.postponed) and self.committed_in_own_term()
+        if not self.raft_log.maybe_commit(index, self.term):
+            return False
+        if self.read_only.postponed and not was_readable:
+            self._release_postponed_reads()
+        return True
+
+    def bcast_append(self) -> None:
+        """Send everyone what they lack; with `batch_append`, when the messages are taken out."""
+        if self.batch_append:
+            self._appends_due = True
+        else:
+            _replication.broadcast_append(self)
+
+    def send_append(self, to: int) -> None:
+        """Send `to` what it needs next."""
+        progress = self.prs.get(to)
+        if progress is not None and to != self.id:
+            _replication.send_append(self, to, progress)
+
+    def bcast_heartbeat(self) -> None:
+        """Send heartbeats that carry the newest unconfirmed read round, if there is one."""
+        if self.read_only.option is ReadOnlyOption.LeaseBased:
+            number, _ = self.read_only.join_round(None, self.ticks)
+            _replication.broadcast_heartbeat(self, context_of(number))
+            self._confirm_reads(number, {self.id})
+        else:
+            _replication.broadcast_heartbeat(self, self.read_only.last_pending_context())
+
+    def ping(self) -> None:
+        """As leader, send heartbeats now; otherwise nothing happens."""
+        if self.state is _LEADER:
+            self.bcast_heartbeat()
+
+    # -- Reads (thesis §6.4) -----------------------------------------------------------------
+
+    def _handle_read_index(self, m: Message, context: bytes) -> None:
+        if self.read_only.pending_read_count() >= self.max_pending_reads:
+            raise ProposalDropped(
+                DropReason.UNCOMMITTED_LIMIT,
+                f"{self.max_pending_reads} reads wait already (max_pending_reads); try again later",
+            )
+        if not self.committed_in_own_term():
+            # The newest committed entry may be one this leader does not know to be (§8).
+            self.read_only.postponed.append(m)
+            return
+        request = ReadRequest(m.from_ or self.id, context, self.raft_log.committed)
+        if self.prs.has_quorum({self.id}) or self._lease_is_live():
+            self._answer_read(request)
+            return
+        number, new = self.read_only.join_round(request, self.ticks)
+        if new:
+            _replication.broadcast_heartbeat(self, context_of(number))
+
+    def _release_postponed_reads(self) -> None:
+        requests, self.read_only.postponed = self.read_only.postponed, []
+        for m in requests:
+            self._handle_read_index(m, m.entries[0].data)
+
+    def _lease_is_live(self) -> bool:
+        return (
+            self.read_only.option is ReadOnlyOption.LeaseBased
+            and self.check_quorum
+            and self.read_only.lease_usable
+            and self.ticks < self.read_only.lease_until
+        )
+
+    def expire_lease(self) -> None:
+        """End the read lease until the next heartbeats are answered.
+
+        Whoever runs this node calls it when time may have passed without ticks: after a pause of
+        the process, or when ticks were left out.
+        """
+        self.read_only.lease_until = 0
+
+    def _handle_read_ack(self, from_: int, context: bytes) -> None:
+        acks = self.read_only.receive_ack(from_, context)
+        if acks is not None:
+            self._confirm_reads(int.from_bytes(context, "little"), acks)
+
+    def _confirm_reads(self, number: int, acks: set[int]) -> None:
+        if not self.prs.has_quorum(acks | {self.id}):
+            return
+        for one in self.read_only.confirm_up_to(number):
+            # From when the heartbeats left, and a tick less: two clocks may drift by that.
+            until = one.sent_at_tick + self.election_timeout - 1
+            self.read_only.lease_until = max(self.read_only.lease_until, until)
+            for request in one.reads:
+                self._answer_read(request)
+
+    def recheck_reads(self) -> None:
+        """See whether another quorum now confirms reads that wait (raft-rs issue 363)."""
+        for one in self.read_only.rounds():
+            self._confirm_reads(one.number, one.acks)
+
+    def _answer_read(self, request: ReadRequest) -> None:
+        if request.origin == self.id:
+            self.read_states.append(ReadState(request.index, request.context))
+            return
+        self.send(
+            Message(
+                msg_type=MsgReadIndexResp,
+                to=request.origin,
+                index=request.index,
+                entries=[Entry(data=request.context)],
+            )
+        )
+
+    # -- Candidate and follower --------------------------------------------------------------
+
+    def step_candidate(self, m: Message, entries: list[Entry]) -> None:
+        """Take in a message as candidate or pre-candidate (Raft figure 2, "Candidates")."""
+        msg_type = m.msg_type
+        if msg_type in _LEADER_TYPES:
+            # Somebody else has won this term.
+            self.become_follower(m.term, m.from_)
+            self.step_follower(m, entries)
+        elif msg_type in (MsgRequestVoteResponse, MsgRequestPreVoteResponse):
+            asked = MsgRequestVote if self.state is _CANDIDATE else MsgRequestPreVote
+            if msg_type == vote_resp_msg_type(asked):
+                self.maybe_commit_by_vote(m)
+                if self.state is not _FOLLOWER:
+                    self.poll(m.from_, not m.reject)
+        elif msg_type in (MsgPropose, MsgReadIndex):
+            raise ProposalDropped(DropReason.NO_LEADER)
+
+    def poll(self, from_: int, granted: bool) -> CandidacyStatus:
+        """Count a vote; the first answer of each node is the one that counts."""
+        self.votes.setdefault(from_, granted)
+        status = self.prs.candidacy_status(self.votes)
+        if status is CandidacyStatus.Elected:
+            if self.state is _PRE_CANDIDATE:
+                self.campaign(_election.CAMPAIGN_ELECTION)
+            else:
+                self.become_leader()
+                self.bcast_append()
+        elif status is CandidacyStatus.Ineligible:
+            # The term is left as it is: a pre-vote's refusal is of this term.
+            self.become_follower(self.term, INVALID_ID)
+        return status
+
+    def step_follower(self, m: Message, entries: list[Entry]) -> None:
+        """Take in a message as follower (Raft figure 2, "Followers")."""
+        msg_type = m.msg_type
+        if msg_type in _LEADER_TYPES:
+            self.election_elapsed = 0
+            self.leader_id = m.from_
+            if msg_type == MsgAppend:
+                _replication.accept_append(self, m, entries)
+            elif msg_type == MsgHeartbeat:
+                _replication.accept_heartbeat(self, m)
+            else:
+                _replication.accept_snapshot(self, m)
+        elif msg_type == MsgTimeoutNow:
+            # From the leader of this very term, and only to one who may lead.
+            if m.from_ == self.leader_id and self.promotable():
+                self.hup(transfer=True, finalize=m.context == _transfer.FINALIZE_CONTEXT)
+        elif msg_type == MsgReadIndexResp:
+            # The index is the leader's commit, of its own term; this log may have it too.
+            self.raft_log.maybe_commit(m.index, m.term)
+            self.read_states.append(ReadState(m.index, entries[0].data))
+        elif msg_type in _TERMLESS:
+            self._forward_to_leader(m)
+
+    def _forward_to_leader(self, m: Message) -> None:
+        is_transfer = m.msg_type == MsgTransferLeader
+        if self.leader_id == INVALID_ID:
+            if is_transfer:
+                self.logger.debug("transfer ignored: no leader known", target=m.from_)
+                return
+            raise ProposalDropped(DropReason.NO_LEADER)
+        if m.msg_type == MsgPropose and self.disable_proposal_forwarding:
+            raise ProposalDropped(DropReason.FORWARDING_DISABLED)
+        forwarded = Message()
+        forwarded.CopyFrom(m)
+        forwarded.to = self.leader_id
+        # A transfer's sender is its target; a read that comes round must find its way back.
+        self.msgs.append(forwarded)
+
+    # -- Campaigning -------------------------------------------------------------------------
+
+    def hup(
+        self, *, transfer: bool = False, rollback: bool = False, finalize: bool = False
+    ) -> bool:
+        """Campaign, unless this node leads, may not, or has membership changes to apply first.
+
+        Every path to a candidacy comes through here, that of a transfer too: a candidate that
+        counts votes by a configuration already replaced could win beside the right one.
+
+        Returns:
+            Whether it campaigned.
+        """
+        if self.state is _LEADER:
+            return False
+        self.campaigns_for_rollback = rollback
+        _membership.refresh_quorums(self)
+        if not self.promotable():
+            self._stop_campaigning_for_rollback()
+            return False
+        if _membership.has_unapplied_committed(self):
+            self.logger.info("not campaigning: committed membership changes are to be applied")
+            self._stop_campaigning_for_rollback()
+            return False
+        self._finalize_when_elected = finalize
+        if transfer:
+            self.campaign(_election.CAMPAIGN_TRANSFER)
+        elif self.pre_vote:
+            self.campaign(_election.CAMPAIGN_PRE_ELECTION)
+        else:
+            self.campaign(_election.CAMPAIGN_ELECTION)
+        return True
+
+    def campaign(self, campaign_type: bytes) -> None:
+        """Ask for votes, or whether they would be given."""
+        if campaign_type == _election.CAMPAIGN_PRE_ELECTION:
+            self.become_pre_candidate()
+        else:
+            self.become_candidate()
+        # The own vote decides nothing before others' answers to messages that wait for it to be
+        # on disk; alone, what it decides is again only committed from disk.
+        if self.poll(self.id, True) is CandidacyStatus.Eligible:
+            _election.request_votes(self, campaign_type)
+
+    def campaign_for_rollback(self) -> None:
+        """Campaign by C_old's majority alone, to roll a stuck change back (DESIGN.md, rule 8).
+
+        Raises:
+            ConfChangeError: not joint, not a voter of C_old, or a Finalize or Rollback follows the
+                Begin in this node's log.
+        """
+        if self.state is _LEADER:
+            raise ConfChangeError(
+                ConfChangeReason.INVALID, "this node leads already: propose the rollback"
+            )
+        if not self.prs.is_in_membership_change():
+            raise ConfChangeError(ConfChangeReason.NOT_JOINT)
+        if _membership.in_log_after_begin(self, _membership.ChangeKind.FINALIZE):
+            raise ConfChangeError(ConfChangeReason.FINALIZE_IN_LOG)
+        if _membership.in_log_after_begin(self, _membership.ChangeKind.ROLLBACK):
+            raise ConfChangeError(ConfChangeReason.ROLLBACK_IN_LOG)
+        if self.id not in self.prs.configuration.voters:
+            raise ConfChangeError(
+                ConfChangeReason.UNKNOWN_MEMBER,
+                "this node is no voter of the outgoing configuration: campaign at one that is",
+            )
+        if not self.hup(rollback=True):
+            raise ConfChangeError(ConfChangeReason.UNAPPLIED)
+
+    # -- Transfer (thesis §3.10) -------------------------------------------------------------
+
+    def handle_transfer_leader(self, target: int) -> None:
+        """As leader, begin to hand over to `target`; strangers and learners are passed over."""
+        if target not in self.prs.voter_ids() or target == self.id:
+            self.logger.debug("transfer ignored", target=target)
+            return
+        if self.lead_transferee == target:
+            return
+        if self.lead_transferee:
+            self.abort_leader_transfer()
+        # A transfer should be done within an election timeout; the timer starts with it.
+        self.election_elapsed = 0
+        _transfer.start(self, target, self.election_timeout)
+
+    def abort_leader_transfer(self) -> None:
+        """Give up handing over; proposals are taken again."""
+        self.lead_transferee = INVALID_ID
+        self._leave_joint_if_due()
+
+    # -- Membership (§6) ---------------------------------------------------------------------
+
+    def _append_change(self, change: ConfChange, context: bytes = b"") -> None:
+        entry = Entry(entry_type=EntryConfChange, data=change.SerializeToString(), context=context)
+        index = self.raft_log.last_index() + 1
+        _fill_in_start_index(entry, index)
+        self.pending_conf_index = index
+        if self.max_uncommitted_size != NO_LIMIT:
+            self.uncommitted_size += len(entry.data)
+        _replication.append_own(self, [entry])
+
+    def propose_membership_change(self, change: ConfChange, context: bytes = b"") -> None:
+        """As leader, propose a Begin; raises as `propose_entries`, and nothing is appended."""
+        self._require_leader()
+        self.propose_entries(
+            [Entry(entry_type=EntryConfChange, data=change.SerializeToString(), context=context)]
+        )
+
+    def propose_finalize(self, context: bytes = b"") -> None:
+        """As leader, leave the joint state for C_new.
+
+        A leader that is no voter of C_new hands over first, to the successor or to the
+        best-matched new voter, which then proposes the Finalize; if that takes too long it
+        proposes it itself, and steps down when it is applied.
+
+        Raises:
+            ConfChangeError: NOT_LEADER, NOT_JOINT, FINALIZE_IN_LOG, ROLLBACK_IN_LOG.
+        """
+        self._require_leader()
+        _membership.check_proposal(self, ConfChange(change_type=FinalizeMembershipChange))
+        self.leave_requested = True
+        self._leave_context = context
+        self._leave_joint_if_due()
+
+    def propose_rollback(self, context: bytes = b"") -> None:
+        """As leader, leave the joint state for C_old, with C_old's majority alone.
+
+        Raises:
+            ConfChangeError: NOT_LEADER, NOT_JOINT, FINALIZE_IN_LOG, ROLLBACK_IN_LOG.
+        """
+        self._require_leader()
+        change = ConfChange(change_type=RollbackMembershipChange)
+        _membership.check_proposal(self, change)
+        self._append_change(change, context)
+        self.maybe_commit()  # C_old alone may have everything before it already.
+        self.bcast_append()
+
+    def _require_leader(self) -> None:
+        if self.state is not _LEADER:
+            raise ConfChangeError(ConfChangeReason.NOT_LEADER)
+
+    def _leave_joint_if_due(self) -> None:
+        """Propose Finalize once, or hand over to who is to propose it.
+
+        Asked whenever the answer may have changed: on becoming leader, on each apply, and when a
+        transfer ends.
+        """
+        if self.state is not _LEADER or not self.prs.is_in_membership_change():
+            return
+        if not (self.prs.auto_leave or self.leave_requested) or self.lead_transferee:
+            return
+        if _membership.in_log_after_begin(
+            self, _membership.ChangeKind.FINALIZE
+        ) or _membership.in_log_after_begin(self, _membership.ChangeKind.ROLLBACK):
+            return
+        new = self.prs.next_configuration
+        assert new is not None
+        if self.id not in new.voters and not self.handover_tried:
+            self.handover_tried = True
+            successor = _transfer.best_successor(self)
+            if successor:
+                self.leave_requested = True
+                _transfer.start(self, successor, self.successor_ticks)
+                return
+        self._append_change(ConfChange(change_type=FinalizeMembershipChange), self._leave_context)
+        self.bcast_append()
+
+    def begin_membership_change(self, change: ConfChange, index: int = 0) -> None:
+        """Apply a committed Begin. Prefer `RawNode.apply_conf_entry`, which takes any kind.
+
+        Args:
+            change: A ConfChange of type BeginMembershipChange with its target and start_index.
+            index: The entry's index; 0: what `change.start_index` says.
+
+        Raises:
+            ViolatesContract: the wrong type, no target, no index, or already joint.
+            Exists, ConfigInvalid: an impossible target. Nothing is changed then.
+        """
+        if change.change_type != BeginMembershipChange:
+            raise ViolatesContract("the change must be of type BeginMembershipChange")
+        if not change.HasField("configuration"):
+            raise ViolatesContract("a Begin must carry the configuration to change to")
+        index = index or change.start_index
+        if not index:
+            raise ViolatesContract("a Begin must name the index of its entry (start_index)")
+        target = Configuration(change.configuration.voters, change.configuration.learners)
+        marked = frozenset(change.configuration.promotable)
+        _membership.begin(
+            self,
+            target,
+            index,
+            auto_leave=not change.hold,
+            successor=change.successor,
+            promotable=marked,
+        )
+
+    def finalize_membership_change(self, change: ConfChange, index: int = 0) -> None:
+        """Apply a committed Finalize. Prefer `RawNode.apply_conf_entry`, which tolerates a second.
+
+        Raises:
+            ViolatesContract: the wrong type, or it carries a configuration.
+            NoPendingMembershipChange: not joint.
+        """
+        if change.change_type != FinalizeMembershipChange:
+            raise ViolatesContract("the change must be of type FinalizeMembershipChange")
+        if change.HasField("configuration"):
+            raise ViolatesContract("a Finalize carries no configuration: the Begin did")
+        _membership.leave_joint(self, index or self._guess_conf_index(change), rollback=False)
+
+    def apply_conf_change(self, change: ConfChange | ConfChangeV2, index: int = 0) -> ConfState:
+        """Apply a committed membership entry of any kind; return the configuration after it.
+
+        Args:
+            change: What the entry carried.
+            index: Its index. 0: the next membership entry of the log that is of this kind.
+        """
+        return _membership.apply_change(self, change, index or self._guess_conf_index(change))
+
+    def _guess_conf_index(self, change: ConfChange | ConfChangeV2) -> int:
+        kind = _membership.kind_of(change)
+        for logged in self.membership_log:
+            if logged.kind is kind and logged.index > self.prs.config_index:
+                return logged.index
+        return max(self.raft_log.applied, self.prs.config_index) + 1
+
+    def add_node(self, node_id: int) -> None:
+        """Make `node_id` a voter now, as an applied AddNode does; a learner is promoted.
+
+        Raises:
+            Exists: it is a voter already.
+            ViolatesContract: a joint change is under way.
+        """
+        _membership.change_one(self, AddNode, node_id)
+
+    def add_learner(self, node_id: int) -> None:
+        """Make `node_id` a learner now, as an applied AddLearnerNode does; raises as `add_node`."""
+        _membership.change_one(self, AddLearnerNode, node_id)
+
+    def remove_node(self, node_id: int) -> None:
+        """Drop `node_id` now, as an applied RemoveNode does.
+
+        Raises:
+            NotExists: it is no member.
+            ConfigInvalid: it is the last voter.
+            ViolatesContract: a joint change is under way.
+        """
+        _membership.change_one(self, RemoveNode, node_id)
+
+    # -- What the storage and the state machine report ---------------------------------------
+
+    def commit_apply(self, applied: int) -> None:
+        """The state machine has everything up to `applied`, membership entries included."""
+        self.raft_log.applied_to(applied)
+        _membership.note_applied(self, applied)
+        self._leave_joint_if_due()
+
+    def on_persist_entries(self, index: int, term: int) -> None:
+        """Entries up to `index`, the last of `term`, are on disk: a leader counts itself now."""
+        if not self.raft_log.maybe_persist(index, term) or self.state is not _LEADER:
+            return
+        own = self.prs.get(self.id)
+        if own is None or not own.maybe_update(index) or not self.maybe_commit():
+            return
+        if self.should_bcast_commit():
+            self.bcast_append()
+
+    def on_persist_snap(self, index: int) -> None:
+        """The snapshot at `index` is on disk and installed."""
+        self.raft_log.maybe_persist_snap(index)
+
+    def on_entries_fetched(self, context: GetEntriesContext) -> None:
+        """Entries that the storage fetched for a peer are there; ignored if nobody waits."""
+        if self.state is not _LEADER or context.term != self.term:
+            return
+        progress = self.prs.get(context.to)
+        if progress is None:
+            return
+        if context.aggressively:
+            _replication.send_while_possible(self, context.to, progress)
+        else:
+            _replication.send_append(self, context.to, progress)
+
+    def request_snapshot(self, request_index: int) -> None:
+        """As follower, ask the leader for a snapshot at `request_index` or later.
+
+        Raises:
+            RequestSnapshotDropped: leading, no leader known, or a snapshot is under way already.
+        """
+        if self.state is _LEADER:
+            raise RequestSnapshotDropped("this node leads: nobody has more than it")
+        if self.leader_id == INVALID_ID:
+            raise RequestSnapshotDropped("no leader is known")
+        if self.snap() is not None:
+            raise RequestSnapshotDropped("a snapshot was received and is being installed")
+        if self.pending_request_snapshot:
+            raise RequestSnapshotDropped("one was asked for already")
+        if not self.raft_log.match_term(self.raft_log.last_index(), self.term):
+            # Entries of a former term may be replaced: the index would mean another entry.
+            raise RequestSnapshotDropped("no entry of the present term has arrived yet")
+        self.pending_request_snapshot = request_index
+        _replication.send_request_snapshot(self)
+
+    # -- Settings that may change at run time ------------------------------------------------
+
+    def set_priority(self, priority: int) -> None:
+        """Set the election priority: see `Config.priority`."""
+        self.priority = priority
+
+    def set_batch_append(self, batch_append: bool) -> None:
+        """Switch `Config.batch_append`."""
+        if self.batch_append and not batch_append:
+            self.flush_appends()
+        self.batch_append = batch_append
+
+    def set_check_quorum(self, check_quorum: bool) -> None:
+        """Switch `Config.check_quorum`; read leases need it and end without."""
+        self.check_quorum = check_quorum
+
+    def set_skip_bcast_commit(self, skip: bool) -> None:
+        """Switch `Config.skip_bcast_commit`."""
+        self.skip_bcast_commit = skip
+
+    def adjust_max_inflight_msgs(self, target: int, cap: int) -> None:
+        """Set how many appends may be under way to the peer `target`."""
+        progress = self.prs.get(target)
+        if progress is not None:
+            progress.ins.set_cap(cap)
+
+    def enable_group_commit(self, enable: bool) -> None:
+        """As leader, require (or no longer) that an entry is in two commit groups to commit."""
+        self.prs.group_commit = enable
+        if self.state is _LEADER and not enable and self.maybe_commit():
+            self.bcast_append()
+
+    def group_commit(self) -> bool:
+        """Whether group commit is on."""
+        return self.prs.group_commit
+
+    def assign_commit_groups(self, groups: Sequence[tuple[int, int]]) -> None:
+        """Put nodes into commit groups: (id, group) pairs, groups from 1 up.
+
+        Known to this leader only: assign again after an election.
+
+        Raises:
+            ViolatesContract: a group is 0, which means none.
+        """
+        if any(group <= 0 for _, group in groups):
+            raise ViolatesContract("commit groups are numbered from 1")
+        for node_id, group in groups:
+            progress = self.prs.get(node_id)
+            if progress is not None:
+                progress.commit_group_id = group
+        if self.state is _LEADER and self.prs.group_commit and self.maybe_commit():
+            self.bcast_append()
+
+    def clear_commit_group(self) -> None:
+        """Take everyone out of their commit groups."""
+        for _, progress in self.prs.iter():
+            progress.commit_group_id = 0
+
+    def check_group_commit_consistent(self) -> bool | None:
+        """Whether what is committed is in two groups; None if not leading or unknown yet."""
+        if self.state is not _LEADER or not self.committed_in_own_term():
+            return None
+        index, grouped = self.prs.maximal_committed_index()
+        return grouped and self.raft_log.committed == index
+
+    def forget_leader(self) -> None:
+        """As follower, forget who leads, so that another candidate may win at once.
+
+        A leader is no follower and ignores it; with lease reads it is ignored too, for the vote
+        it frees could break a lease. Source: etcd raft ``ForgetLeader``.
+        """
+        if self.state is _LEADER or self.read_only.option is ReadOnlyOption.LeaseBased:
+            return
+        self.leader_id = INVALID_ID
+
+    # -- Output ------------------------------------------------------------------------------
+
+    def send(self, m: Message) -> None:
+        """Queue `m`, from this node and of the present term."""
+        m.from_ = self.id
+        m.term = self.term
+        self.msgs.append(m)
+
+    def has_messages(self) -> bool:
+        """Whether there is something to send."""
+        return bool(self.msgs) or self._appends_due
+
+    def flush_appends(self) -> None:
+        """Make the appends that `batch_append` held back."""
+        if self._appends_due:
+            self._appends_due = False
+            if self.state is _LEADER:
+                _replication.flush_appends(self)
+
+    def take_messages(self) -> list[Message]:
+        """Take out all messages to send, in order."""
+        self.flush_appends()
+        self.read_only.close_round()
+        messages, self.msgs = self.msgs, []
+        return messages
+
+    def __repr__(self) -> str:
+        return (
+            f"Raft(id={self.id}, {self.state.name}, term={self.term}, leader={self.leader_id}, "
+            f"{self.raft_log!r})"
+        )
+
+
+def _fill_in_start_index(entry: Entry, index: int) -> None:
+    """Write a Begin's real index into it: whoever made it may not have known it."""
+    change = _membership.parse_conf_change(entry)
+    if isinstance(change, ConfChange) and change.change_type == BeginMembershipChange:
+        change.start_index = index
+        entry.data = change.SerializeToString()
