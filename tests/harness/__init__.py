@@ -1,0 +1,1 @@
+"""What tests are run with: files of cases, simulated networks, disks and clocks, checkers."""
