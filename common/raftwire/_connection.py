@@ -165,11 +165,11 @@ class Connection:
             self.inbox.append(admin.parse_response(frame))
 
 
-def open_socket(path: str, timeout_s: float) -> socket.socket:
-    """Return a socket connected to ``path``.
+def check_path(path: str) -> None:
+    """Refuse what the kernel would cut off.
 
     Raises:
-        Unreachable: It cannot be.
+        Unreachable: The path is longer than a socket's may be.
     """
     if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
         error = AdminError(
@@ -179,6 +179,15 @@ def open_socket(path: str, timeout_s: float) -> socket.socket:
             details={"socket": path},
         )
         raise Unreachable(error)
+
+
+def open_socket(path: str, timeout_s: float) -> socket.socket:
+    """Return a socket connected to ``path``.
+
+    Raises:
+        Unreachable: It cannot be.
+    """
+    check_path(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(max(timeout_s, 0.001))

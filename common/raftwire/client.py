@@ -53,7 +53,7 @@ __all__ = ["Client", "Kv", "Proposed", "SocketPath"]
 T = TypeVar("T")
 
 #: Answers after which another member is the better one to ask.
-_ELSEWHERE = frozenset({Code.NOT_LEADER, Code.NO_LEADER, Code.NOT_MEMBER, Code.SHUTTING_DOWN})
+ELSEWHERE = frozenset({Code.NOT_LEADER, Code.NO_LEADER, Code.NOT_MEMBER, Code.SHUTTING_DOWN})
 
 
 class Proposed(NamedTuple):
@@ -151,7 +151,7 @@ class Client:
                 failure = error
                 delivered = True
             delay = attempts.after(failure, monotonic(), delivered=delivered)
-            if failure.code in _ELSEWHERE and len(self.sockets) > 1:
+            if failure.code in ELSEWHERE and len(self.sockets) > 1:
                 self._drop()
             if delay:
                 sleep(delay)

@@ -1,0 +1,94 @@
+# What a developer does with this project, one word each. `make` alone lists them.
+#
+# Everything runs in .venv, made from requirements.lock with the hashes checked. Tools that are pinned
+# there are called from there, so two machines agree on what "formatted" and "generated" mean.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# The interpreter that makes .venv: 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+PROTOS := $(wildcard common/*/proto/*.proto)
+# uv resolves the lock file and is needed for nothing else.
+UV := $(or $(wildcard $(BIN)/uv),uv)
+
+define HELP
+make setup     create .venv from requirements.lock, with this project in it
+make demo      set up, then run three nodes and show a membership change on them
+make test      everything a change must pass: format, lint, types, tests
+make lint      format, lint and types only
+make format    format the code
+make proto     regenerate the code of the .proto files
+make lock      resolve requirements.lock anew from pyproject.toml (needs uv)
+make wheel     build dist/*.whl
+make clean     remove what the above leave behind, .venv excepted
+make distclean remove .venv too
+endef
+
+.PHONY: help
+help:
+	@: $(info $(HELP))
+
+# ---- environment ---------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}: set PYTHON=")'
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: lock
+lock:
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --no-header --all-extras --quiet pyproject.toml -o requirements.lock
+
+# ---- use -----------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: setup
+	@$(BIN)/raftctl demo $(ARGS)
+
+# ---- checks --------------------------------------------------------------------------------------
+
+.PHONY: test
+test:
+	@.ci/run $(ARGS)
+
+.PHONY: lint
+lint: setup
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
+
+.PHONY: format
+format: setup
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --quiet --fix-only .
+
+# ---- generated and built -------------------------------------------------------------------------
+
+.PHONY: proto
+proto: setup
+	cd common && ../$(BIN)/protoc -I . --python_out=. --pyi_out=. $(PROTOS:common/%=%)
+
+.PHONY: wheel
+wheel: setup
+	$(BIN)/python -m hatchling build -t wheel
+
+.PHONY: clean
+clean:
+	rm -rf dist build htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean
+	rm -rf $(VENV)
