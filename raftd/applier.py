@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -72,7 +73,8 @@ class ApplyError(Exception):
     """An entry that this raftd cannot apply; it must stop, or it would diverge from the others."""
 
 
-class Applied(NamedTuple):
+@dataclass(slots=True)
+class Applied:
     """One applied entry.
 
     Attributes:
@@ -390,8 +392,8 @@ class Applier:
                             raise _machine_failed(index, error) from error
                     else:
                         record, deduplicated = self._apply_keyed(origin[ORIGIN_BYTES:], data)
-                        at_index, at_term, _, code, result = record
-                        outcome = Outcome(code)
+                        at_index, at_term, result = record.index, record.term, record.result
+                        outcome = Outcome(record.outcome)
                 elif tag == KIND_CONTROL:
                     kind = EntryKind.CONTROL
                     outcome, result = self._apply_control(batch, index, data, digest)
@@ -561,9 +563,9 @@ def _conf_context(entry: Entry) -> bytes:
 
 def _unknown_entry(index: int, what: str) -> ApplyError:
     return ApplyError(
-        f"committed entry {index} cannot be applied: {what}; a newer raftd may have proposed it, and"
-        " passing over it would make this node differ from the others; run the version that the"
-        " other members run"
+        f"committed entry {index} cannot be applied: {what}; a newer raftd may have proposed it,"
+        " and passing over it would make this node differ from the others; run the version that"
+        " the other members run"
     )
 
 
@@ -571,7 +573,7 @@ def _machine_failed(index: int, error: Exception) -> MachineError:
     if isinstance(error, MachineError):
         return error
     return MachineError(
-        f"the state machine failed at entry {index} ({type(error).__name__}: {error}); half of it may"
-        " have been done, so nothing of the batch is kept and the node stops; a fault of the machine"
-        " stops every member at this entry: correct it, then start them again"
+        f"the state machine failed at entry {index} ({type(error).__name__}: {error}); half of it"
+        " may have been done, so nothing of the batch is kept and the node stops; a fault of the"
+        " machine stops every member at this entry: correct it, then start them again"
     )

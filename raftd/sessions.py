@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from raftd import keys
 from raftd.kvstore import Batch, ColumnFamily, CorruptionError, KeyValueStore
@@ -37,7 +37,8 @@ _AGE: Final = Struct(">QQ")
 _pack_u64 = keys.pack_u64
 
 
-class SessionRecord(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
     """What became of the first proposal with a key.
 
     Attributes:

@@ -452,9 +452,10 @@ class LogStore:
             )
         if side is None:
             raise MissingMeta(
-                "the file identity.json is gone though the database holds a node; somebody removed"
-                " it or copied the database alone, so the other guards may be gone too; put the file"
-                " back, or remove the node from its group and add it again under a new id"
+                "the file identity.json is gone though the database holds a node; somebody"
+                " removed it or copied the database alone, so the other guards may be gone too;"
+                " put the file back, or remove the node from its group and add it again under a"
+                " new id"
             )
         if sealed is None:
             raise MissingMeta(
@@ -489,8 +490,8 @@ class LogStore:
         sealed = self.kv.get(_META, key)
         if sealed is None:
             raise MissingMeta(
-                f"{what} is missing from the database; it is written when the node is made and never"
-                f" removed{_ADD_AGAIN}"
+                f"{what} is missing from the database; it is written when the node is made and"
+                f" never removed{_ADD_AGAIN}"
             )
         return keys.unseal(sealed, what)
 

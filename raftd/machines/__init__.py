@@ -1,0 +1,1 @@
+"""The built-in state machines, and the bounded history they share."""

@@ -1,0 +1,382 @@
+"""A small linearizable key-value store: the state machine ``kv``.
+
+Revisions are etcd's: the store has one counter, raised by every command that changes something. A
+pair knows the revision that created it, the one that changed it last, and how often it has changed
+since it was created. A delete that finds nothing and a compare that fails change nothing.
+
+Records, under these first bytes: ``k`` + key -> create, mod, version, value; ``r`` -> the revision;
+``h`` the history for those who watch (``machines.journal``), one record a revision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from raftd.kvstore import CorruptionError
+from raftd.machines.journal import Journal
+from raftd.state_machine import ApplyContext, CommandRefused, Reader
+from raftwire.proto.kv_pb2 import (
+    KeyValue,
+    KvCommand,
+    KvCompareAndSwap,
+    KvDelete,
+    KvDeleteRange,
+    KvPut,
+    KvQuery,
+    KvQueryResult,
+    KvRange,
+    KvResult,
+    KvWatch,
+    KvWatchEvent,
+    KvWatchEvents,
+)
+
+KEY_BYTES_MAX: Final = 16 * 1024
+DELETE_KEYS_MAX: Final = 10_000
+"""Keys one delete-range may remove: applying it holds up everything else."""
+
+PAGE_PAIRS_MAX: Final = 1000
+PAGE_BYTES_MAX: Final = 1024 * 1024
+"""Bounds of one answer to a range query; at least one pair is returned."""
+
+COUNT_MAX: Final = 100_000
+"""Keys counted for one answer to a counting query; the client asks on behind ``next``."""
+
+_KEY: Final = b"k"
+_KEY_END: Final = b"l"
+_REVISION: Final = b"r"
+
+_META: Final = Struct(">QQQ")
+_META_BYTES: Final = _META.size
+_U64: Final = Struct(">Q")
+_pack_meta = _META.pack
+_unpack_meta = _META.unpack_from
+# Type (0 put, 1 delete), lengths of key and record, mod revision of the pair before (0: none).
+_EVENT: Final = Struct(">BIIQ")
+_pack_event = _EVENT.pack
+_PUT: Final = 0
+_DELETE: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class KvPage:
+    """``state_machine.ChangePage``; ``data`` is a serialized ``KvWatchEvents``."""
+
+    data: bytes
+    next: int
+    more: bool
+
+
+class KvMachine:
+    """Put, get, delete, compare-and-swap, ranges and watching."""
+
+    name = "kv"
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.journal = Journal(b"h")
+        self._stored_revision = 0
+
+    def open(self, reader: Reader) -> None:
+        """Load the revision."""
+        stored = reader.get(_REVISION)
+        self.revision = _U64.unpack(stored)[0] if stored is not None else 0
+        self._stored_revision = self.revision
+        self.journal.open(reader)
+
+    # -- commands --------------------------------------------------------------------------------
+
+    def apply(self, context: ApplyContext, command: bytes) -> bytes:
+        """Carry out a ``KvCommand``; return a ``KvResult``."""
+        try:
+            parsed = KvCommand.FromString(command)
+        except DecodeError:
+            raise CommandRefused("this is not a command of the state machine 'kv'") from None
+        which = parsed.WhichOneof("command")
+        if which == "put":
+            return self._put(context, parsed.put)
+        if which == "cas":
+            return self._compare(context, parsed.cas)
+        if which == "delete":
+            return self._delete(context, parsed.delete)
+        if which == "delete_range":
+            return self._delete_range(context, parsed.delete_range)
+        raise CommandRefused("this is not a command that this version of 'kv' knows")
+
+    def _put(self, context: ApplyContext, command: KvPut) -> bytes:
+        key = command.key
+        _check_key(key)
+        before = context.get(_KEY + key)
+        self._store(context, key, command.value, before)
+        if command.prev_kv and before is not None:
+            return KvResult(
+                revision=self.revision, succeeded=True, prev=_pair(key, before)
+            ).SerializeToString()
+        return _plain_result(self.revision)
+
+    def _delete(self, context: ApplyContext, command: KvDelete) -> bytes:
+        key = command.key
+        _check_key(key)
+        before = context.get(_KEY + key)
+        if before is None:
+            return _plain_result(self.revision)
+        self._remove(context, [(key, before)])
+        result = KvResult(revision=self.revision, succeeded=True, deleted=1)
+        if command.prev_kv:
+            result.prev.CopyFrom(_pair(key, before))
+        return result.SerializeToString()
+
+    def _delete_range(self, context: ApplyContext, command: KvDeleteRange) -> bytes:
+        start, end = _span(command.key, command.range_end, prefix=command.prefix)
+        found = [
+            (stored[1:], value)
+            for stored, value in context.scan(start, end, limit=DELETE_KEYS_MAX + 1)
+        ]
+        if len(found) > DELETE_KEYS_MAX:
+            raise CommandRefused(
+                f"the range holds more than {DELETE_KEYS_MAX} keys, nothing was deleted; delete it"
+                " in smaller ranges"
+            )
+        if found:
+            self._remove(context, found)
+        return KvResult(
+            revision=self.revision, succeeded=True, deleted=len(found)
+        ).SerializeToString()
+
+    def _compare(self, context: ApplyContext, command: KvCompareAndSwap) -> bytes:
+        key = command.key
+        _check_key(key)
+        expect, then = command.WhichOneof("expect"), command.WhichOneof("then")
+        if expect is None:
+            raise CommandRefused("a compare-and-swap must say what it expects")
+        if (
+            (expect == "absent" and not command.absent)
+            or (expect == "present" and not command.present)
+            or (then == "delete" and not command.delete)
+        ):
+            raise CommandRefused("absent, present and delete can only be true, or left out")
+        before = context.get(_KEY + key)
+        if expect == "absent":
+            holds = before is None
+        elif before is None:
+            holds = False
+        elif expect == "mod_revision":
+            holds = _unpack_meta(before)[1] == command.mod_revision
+        elif expect == "value":
+            holds = before[_META_BYTES:] == command.value
+        else:
+            holds = True
+        now = before
+        deleted = 0
+        if holds:
+            if then == "put":
+                now = self._store(context, key, command.put, before)
+            elif then == "delete" and before is not None:
+                self._remove(context, [(key, before)])
+                now, deleted = None, 1
+        result = KvResult(revision=self.revision, succeeded=holds, deleted=deleted)
+        if now is not None:
+            result.current.CopyFrom(_pair(key, now))
+        return result.SerializeToString()
+
+    def _store(
+        self, context: ApplyContext, key: bytes, value: bytes, before: bytes | None
+    ) -> bytes:
+        revision = self.revision = self.revision + 1
+        if before is None:
+            record = _pack_meta(revision, revision, 1) + value
+            previous = 0
+        else:
+            created, previous, version = _unpack_meta(before)
+            record = _pack_meta(created, revision, version + 1) + value
+        context.put(_KEY + key, record)
+        self.journal.append(
+            revision,
+            context.log_time_ms,
+            _pack_event(_PUT, len(key), len(record), previous) + key + record,
+        )
+        self.journal.trim(context)
+        return record
+
+    def _remove(self, context: ApplyContext, found: list[tuple[bytes, bytes]]) -> None:
+        revision = self.revision = self.revision + 1
+        record = _pack_meta(0, revision, 0)
+        events = []
+        for key, before in found:
+            context.delete(_KEY + key)
+            previous = _unpack_meta(before)[1]
+            events.append(_pack_event(_DELETE, len(key), len(record), previous) + key + record)
+        self.journal.append(revision, context.log_time_ms, b"".join(events))
+        self.journal.trim(context)
+
+    def advance(self, context: ApplyContext) -> None:
+        """Forget changes that have become too old."""
+        self.journal.trim(context)
+
+    def finish(self, context: ApplyContext) -> None:
+        """Store the revision and the history of the commands applied together."""
+        if self.revision != self._stored_revision:
+            self._stored_revision = self.revision
+            context.put(_REVISION, _U64.pack(self.revision))
+        self.journal.flush(context)
+
+    # -- reads -----------------------------------------------------------------------------------
+
+    def query(self, reader: Reader, request: bytes) -> bytes:
+        """Answer a ``KvQuery`` with a ``KvQueryResult``."""
+        try:
+            parsed = KvQuery.FromString(request)
+        except DecodeError:
+            raise CommandRefused("this is not a query of the state machine 'kv'") from None
+        which = parsed.WhichOneof("query")
+        if which == "get":
+            _check_key(parsed.get.key)
+            stored = reader.get(_KEY + parsed.get.key)
+            result = KvQueryResult(revision=self.revision)
+            if stored is not None:
+                result.kvs.append(_pair(parsed.get.key, stored))
+            return result.SerializeToString()
+        if which == "range":
+            return self._range(reader, parsed.range).SerializeToString()
+        raise CommandRefused("this is not a query that this version of 'kv' knows")
+
+    def _range(self, reader: Reader, wanted: KvRange) -> KvQueryResult:
+        start, end = _span(wanted.key, wanted.range_end, prefix=wanted.prefix)
+        if wanted.after:
+            start = max(start, _KEY + wanted.after + b"\x00")
+        result = KvQueryResult(revision=self.revision)
+        if wanted.count_only:
+            count = 0
+            for stored, _ in reader.scan(start, end, limit=COUNT_MAX + 1):
+                if count == COUNT_MAX:
+                    result.more = True
+                    break
+                count += 1
+                result.next = stored[1:]
+            result.count = count
+            if not result.more:
+                result.next = b""
+            return result
+        limit = min(wanted.limit or PAGE_PAIRS_MAX, PAGE_PAIRS_MAX)
+        left = PAGE_BYTES_MAX
+        last = b""
+        for stored, record in reader.scan(start, end, limit=limit + 1):
+            key = stored[1:]
+            left -= len(key) + (0 if wanted.keys_only else len(record))
+            if len(result.kvs) == limit or (result.kvs and left < 0):
+                result.more = True
+                result.next = last
+                break
+            result.kvs.append(_pair(key, record, keys_only=wanted.keys_only))
+            last = key
+        return result
+
+    def changes(self, reader: Reader, request: bytes, start: int) -> KvPage:
+        """Return the changes a ``KvWatch`` asks for, from revision ``start`` on."""
+        try:
+            watch = KvWatch.FromString(request)
+        except DecodeError:
+            raise CommandRefused("this is not a watch of the state machine 'kv'") from None
+        low, high = _span(watch.key, watch.range_end, prefix=watch.prefix)
+        if start < 0:
+            start = watch.start_revision or self.revision + 1
+        page = self.journal.read(reader, start)
+        answer = KvWatchEvents(revision=page.next - 1)
+        for record in page.records:
+            for kind, key, stored, previous in _events(record.payload):
+                if not low <= _KEY + key < high:
+                    continue
+                event = KvWatchEvent(
+                    type=KvWatchEvent.PUT if kind == _PUT else KvWatchEvent.DELETE,
+                    kv=_pair(key, stored),
+                )
+                if watch.prev_kv and previous:
+                    before = self._past(reader, key, previous)
+                    if before is not None:
+                        event.prev.CopyFrom(_pair(key, before))
+                answer.events.append(event)
+        data = answer.SerializeToString() if answer.events else b""
+        return KvPage(data, page.next, page.more)
+
+    def _past(self, reader: Reader, key: bytes, revision: int) -> bytes | None:
+        """Return what ``key`` was set to at ``revision``, if the history still tells."""
+        record = self.journal.get(reader, revision)
+        if record is not None:
+            for _, changed, stored, _ in _events(record.payload):
+                if changed == key:
+                    return stored
+        return None
+
+    def digest(self, reader: Reader) -> bytes:
+        """Return a hash over all pairs, the revision and the history."""
+        total = hashlib.blake2b(_U64.pack(self.revision), digest_size=16)
+        for key, value in reader.scan(_KEY, _KEY_END):
+            total.update(_U64.pack(len(key)) + key + _U64.pack(len(value)) + value)
+        total.update(self.journal.digest(reader))
+        return total.digest()
+
+
+def _check_key(key: bytes) -> None:
+    if not 0 < len(key) <= KEY_BYTES_MAX:
+        raise CommandRefused(f"a key has 1 to {KEY_BYTES_MAX} bytes, not {len(key)}")
+
+
+def _span(key: bytes, range_end: bytes, *, prefix: bool) -> tuple[bytes, bytes]:
+    """Return the stored keys ``[start, end)`` that a request names; one key if it names no end."""
+    if prefix:
+        if range_end:
+            raise CommandRefused("a request names a prefix or the end of a range, not both")
+        bare = key.rstrip(b"\xff")
+        end = _KEY + bare[:-1] + bytes((bare[-1] + 1,)) if bare else _KEY_END
+        return _KEY + key, end
+    if not range_end:
+        _check_key(key)
+        return _KEY + key, _KEY + key + b"\x00"
+    return _KEY + key, _KEY + range_end
+
+
+def _pair(key: bytes, record: bytes, *, keys_only: bool = False) -> KeyValue:
+    created, modified, version = _unpack_meta(record)
+    return KeyValue(
+        key=key,
+        value=b"" if keys_only else record[_META_BYTES:],
+        create_revision=created,
+        mod_revision=modified,
+        version=version,
+    )
+
+
+def _events(payload: bytes) -> Iterator[tuple[int, bytes, bytes, int]]:
+    """Yield (type, key, record, mod revision of the pair before) of one revision's changes."""
+    offset = 0
+    while offset < len(payload):
+        if offset + _EVENT.size > len(payload):
+            raise CorruptionError(
+                "a change in the history of 'kv' is cut short; this node must not serve from it;"
+                " remove it from the group and add it again under a new id"
+            )
+        kind, key_bytes, record_bytes, previous = _EVENT.unpack_from(payload, offset)
+        offset += _EVENT.size
+        key = payload[offset : offset + key_bytes]
+        offset += key_bytes
+        yield kind, key, payload[offset : offset + record_bytes], previous
+        offset += record_bytes
+
+
+def _plain_result(revision: int) -> bytes:
+    """Return an encoded ``KvResult`` of revision and success: by hand, as every put needs one."""
+    if not revision:
+        return b"\x10\x01"
+    encoded = bytearray(b"\x08")
+    while revision > 0x7F:
+        encoded.append(revision & 0x7F | 0x80)
+        revision >>= 7
+    encoded.append(revision)
+    encoded += b"\x10\x01"
+    return bytes(encoded)
