@@ -9,11 +9,12 @@ follows straight from a decision is in the modules beside this one (`_election`,
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import Enum
 from typing import Generic
 
-from raft import _election, _membership, _promotion, _replication, _transfer, _validate
+from raft import _election, _membership, _promotion, _reads, _replication, _transfer, _validate
+from raft._settings import Settings
 from raft.config import Config
 from raft.eraftpb import (
     AddLearnerNode,
@@ -61,7 +62,7 @@ from raft.invariant import fatal
 from raft.logger import Logger, NullLogger
 from raft.progress import CandidacyStatus, Configuration, ProgressSet, ProgressState
 from raft.raft_log import RaftLog, StorageT
-from raft.read_only import ReadOnly, ReadRequest, ReadState, context_of
+from raft.read_only import ReadOnly, ReadState, context_of
 from raft.read_only_option import ReadOnlyOption
 from raft.storage import GetEntriesContext
 from raft.util import INVALID_ID, NO_LIMIT, vote_resp_msg_type
@@ -110,7 +111,7 @@ class SoftState:
         return f"SoftState(leader_id={self.leader_id}, raft_state={self.raft_state.name})"
 
 
-class Raft(Generic[StorageT]):
+class Raft(Settings, Generic[StorageT]):
     """The consensus of one node. `RawNode` wraps it for everyday use.
 
     Attributes:
@@ -289,6 +290,10 @@ class Raft(Generic[StorageT]):
             and self.leader_id != INVALID_ID
             and (self.election_elapsed < self.election_timeout or self.state is _LEADER)
         ) or self.ticks < self._quiet_until
+
+    def committed_index(self) -> int:
+        """The commit index."""
+        return self.raft_log.committed
 
     def committed_in_own_term(self) -> bool:
         """Whether an entry of the present term is committed; before that no read is safe (§8)."""
@@ -588,7 +593,7 @@ class Raft(Generic[StorageT]):
             self.propose_entries(entries)
             return
         if msg_type == MsgReadIndex:
-            self._handle_read_index(m, entries[0].data)
+            _reads.handle_read_index(self, m, entries[0].data)
             return
         if msg_type == MsgTransferLeader:
             self.handle_transfer_leader(m.from_)
@@ -659,7 +664,7 @@ class Raft(Generic[StorageT]):
         ):
             _replication.send_append(self, m.from_, progress)
         if m.context:
-            self._handle_read_ack(m.from_, m.context)
+            _reads.handle_ack(self, m.from_, m.context)
 
     def propose_entries(self, entries: list[Entry]) -> None:
         """Append proposals to this leader's log and send them; all or none.
@@ -721,7 +726,7 @@ class Raft(Generic[StorageT]):
         if not self.raft_log.maybe_commit(index, self.term):
             return False
         if self.read_only.postponed and not was_readable:
-            self._release_postponed_reads()
+            _reads.release_postponed(self)
         return True
 
     def bcast_append(self) -> None:
@@ -742,7 +747,7 @@ class Raft(Generic[StorageT]):
         if self.read_only.option is ReadOnlyOption.LeaseBased:
             number, _ = self.read_only.join_round(None, self.ticks)
             _replication.broadcast_heartbeat(self, context_of(number))
-            self._confirm_reads(number, {self.id})
+            _reads.confirm(self, number, {self.id})
         else:
             _replication.broadcast_heartbeat(self, self.read_only.last_pending_context())
 
@@ -753,37 +758,6 @@ class Raft(Generic[StorageT]):
 
     # -- Reads (thesis §6.4) -----------------------------------------------------------------
 
-    def _handle_read_index(self, m: Message, context: bytes) -> None:
-        if self.read_only.pending_read_count() >= self.max_pending_reads:
-            raise ProposalDropped(
-                DropReason.UNCOMMITTED_LIMIT,
-                f"{self.max_pending_reads} reads wait already (max_pending_reads); try again later",
-            )
-        if not self.committed_in_own_term():
-            # The newest committed entry may be one this leader does not know to be (§8).
-            self.read_only.postponed.append(m)
-            return
-        request = ReadRequest(m.from_ or self.id, context, self.raft_log.committed)
-        if self.prs.has_quorum({self.id}) or self._lease_is_live():
-            self._answer_read(request)
-            return
-        number, new = self.read_only.join_round(request, self.ticks)
-        if new:
-            _replication.broadcast_heartbeat(self, context_of(number))
-
-    def _release_postponed_reads(self) -> None:
-        requests, self.read_only.postponed = self.read_only.postponed, []
-        for m in requests:
-            self._handle_read_index(m, m.entries[0].data)
-
-    def _lease_is_live(self) -> bool:
-        return (
-            self.read_only.option is ReadOnlyOption.LeaseBased
-            and self.check_quorum
-            and self.read_only.lease_usable
-            and self.ticks < self.read_only.lease_until
-        )
-
     def expire_lease(self) -> None:
         """End the read lease until the next heartbeats are answered.
 
@@ -792,38 +766,10 @@ class Raft(Generic[StorageT]):
         """
         self.read_only.lease_until = 0
 
-    def _handle_read_ack(self, from_: int, context: bytes) -> None:
-        acks = self.read_only.receive_ack(from_, context)
-        if acks is not None:
-            self._confirm_reads(int.from_bytes(context, "little"), acks)
-
-    def _confirm_reads(self, number: int, acks: set[int]) -> None:
-        if not self.prs.has_quorum(acks | {self.id}):
-            return
-        for one in self.read_only.confirm_up_to(number):
-            # From when the heartbeats left, and a tick less: two clocks may drift by that.
-            until = one.sent_at_tick + self.election_timeout - 1
-            self.read_only.lease_until = max(self.read_only.lease_until, until)
-            for request in one.reads:
-                self._answer_read(request)
-
     def recheck_reads(self) -> None:
         """See whether another quorum now confirms reads that wait (raft-rs issue 363)."""
         for one in self.read_only.rounds():
-            self._confirm_reads(one.number, one.acks)
-
-    def _answer_read(self, request: ReadRequest) -> None:
-        if request.origin == self.id:
-            self.read_states.append(ReadState(request.index, request.context))
-            return
-        self.send(
-            Message(
-                msg_type=MsgReadIndexResp,
-                to=request.origin,
-                index=request.index,
-                entries=[Entry(data=request.context)],
-            )
-        )
+            _reads.confirm(self, one.number, one.acks)
 
     # -- Candidate and follower --------------------------------------------------------------
 
@@ -1196,81 +1142,6 @@ class Raft(Generic[StorageT]):
             raise RequestSnapshotDropped("no entry of the present term has arrived yet")
         self.pending_request_snapshot = request_index
         _replication.send_request_snapshot(self)
-
-    # -- Settings that may change at run time ------------------------------------------------
-
-    def set_priority(self, priority: int) -> None:
-        """Set the election priority: see `Config.priority`."""
-        self.priority = priority
-
-    def set_batch_append(self, batch_append: bool) -> None:
-        """Switch `Config.batch_append`."""
-        if self.batch_append and not batch_append:
-            self.flush_appends()
-        self.batch_append = batch_append
-
-    def set_check_quorum(self, check_quorum: bool) -> None:
-        """Switch `Config.check_quorum`; read leases need it and end without."""
-        self.check_quorum = check_quorum
-
-    def set_skip_bcast_commit(self, skip: bool) -> None:
-        """Switch `Config.skip_bcast_commit`."""
-        self.skip_bcast_commit = skip
-
-    def adjust_max_inflight_msgs(self, target: int, cap: int) -> None:
-        """Set how many appends may be under way to the peer `target`."""
-        progress = self.prs.get(target)
-        if progress is not None:
-            progress.ins.set_cap(cap)
-
-    def enable_group_commit(self, enable: bool) -> None:
-        """As leader, require (or no longer) that an entry is in two commit groups to commit."""
-        self.prs.group_commit = enable
-        if self.state is _LEADER and not enable and self.maybe_commit():
-            self.bcast_append()
-
-    def group_commit(self) -> bool:
-        """Whether group commit is on."""
-        return self.prs.group_commit
-
-    def assign_commit_groups(self, groups: Sequence[tuple[int, int]]) -> None:
-        """Put nodes into commit groups: (id, group) pairs, groups from 1 up.
-
-        Known to this leader only: assign again after an election.
-
-        Raises:
-            ViolatesContract: a group is 0, which means none.
-        """
-        if any(group <= 0 for _, group in groups):
-            raise ViolatesContract("commit groups are numbered from 1")
-        for node_id, group in groups:
-            progress = self.prs.get(node_id)
-            if progress is not None:
-                progress.commit_group_id = group
-        if self.state is _LEADER and self.prs.group_commit and self.maybe_commit():
-            self.bcast_append()
-
-    def clear_commit_group(self) -> None:
-        """Take everyone out of their commit groups."""
-        for _, progress in self.prs.iter():
-            progress.commit_group_id = 0
-
-    def check_group_commit_consistent(self) -> bool | None:
-        """Whether what is committed is in two groups; None if not leading or unknown yet."""
-        if self.state is not _LEADER or not self.committed_in_own_term():
-            return None
-        index, grouped = self.prs.maximal_committed_index()
-        return grouped and self.raft_log.committed == index
-
-    def forget_leader(self) -> None:
-        """As follower, forget who leads, so that another candidate may win at once.
-
-        A leader is no follower and ignores it; with lease reads it is ignored too, for the vote
-        it frees could break a lease. Source: etcd raft ``ForgetLeader``.
-        """
-        if self.state is _LEADER or self.read_only.option is ReadOnlyOption.LeaseBased:
-            return
-        self.leader_id = INVALID_ID
 
     # -- Output ------------------------------------------------------------------------------
 
