@@ -133,7 +133,7 @@ class Output:
 
     def style(self, text: str, style: str) -> str:
         """Return the text with the style, or as it is where styles are off."""
-        if not self.color or not style:
+        if not self.color or not style or not text:
             return str(text)
         codes = ";".join(_SGR[name] for name in style.split())
         return f"\x1b[{codes}m{text}\x1b[0m"
@@ -212,7 +212,9 @@ class Output:
             max([len(header), *(len(row[n]) for row in cells)]) for n, header in enumerate(headers)
         ]
         right = [
-            bool(cells) and all(_is_figure(row[n]) for row in cells) for n in range(len(headers))
+            all(_is_figure(row[n]) for row in cells)
+            and any(row[n] not in ("", "-") for row in cells)
+            for n in range(len(headers))
         ]
         lines = []
         head: list[str] = [Styled(header, "bold") for header in headers]

@@ -152,7 +152,7 @@ def _print_one(session: Session, reply: StatusReply) -> None:
             [
                 Styled(peer.id, "bold" if peer.id == reply.leader else ""),
                 peer.addr or "-",
-                member_role(config, peer.id) + (" *" if peer.id == reply.leader else ""),
+                member_role(config, peer.id) + (", leads" if peer.id == reply.leader else ""),
                 yes(peer.reachable or own, good=True),
                 since,
                 format_ms(peer.rtt_us / 1000) if peer.rtt_us and not own else "-",

@@ -1,0 +1,1 @@
+"""raftctl against a made-up node, and against real ones."""
