@@ -58,8 +58,7 @@ class LockedError(StoreError):
         who = f"process {pid}" if pid is not None else "another process"
         super().__init__(
             f"data directory {path} is in use by {who}; two nodes on one directory would destroy"
-            " it;"
-            " stop that process, or give this node its own --data-dir"
+            " it; stop that process, or give this node its own --data-dir"
         )
         self.path = path
         self.pid = pid

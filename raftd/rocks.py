@@ -181,14 +181,12 @@ def check_data_dir(data_dir: Path) -> None:
     except FileNotFoundError:
         raise DataDirError(
             f"data directory {data_dir} does not exist; this node was never initialized here, or"
-            " a disk"
-            " is not mounted; check the path before you bootstrap or join"
+            " a disk is not mounted; check the path before you bootstrap or join"
         ) from None
     except OSError as error:
         raise DataDirError(
             f"data directory {data_dir} cannot be examined ({error.strerror}); the node cannot"
-            " start;"
-            " check the path and its permissions"
+            " start; check the path and its permissions"
         ) from None
     if not stat.S_ISDIR(found.st_mode):
         raise DataDirError(f"{data_dir} is not a directory; give --data-dir one of this node's own")
@@ -207,8 +205,7 @@ def check_data_dir(data_dir: Path) -> None:
     if not os.access(data_dir, os.W_OK | os.X_OK):
         raise DataDirError(
             f"data directory {data_dir} is not writable (mode {stat.S_IMODE(found.st_mode):04o}"
-            " or a"
-            " read-only file system); the node could not persist a vote; run: chmod 0700"
+            " or a read-only file system); the node could not persist a vote; run: chmod 0700"
             f" {data_dir}"
         )
 
@@ -294,8 +291,7 @@ class RocksStore:
         except OSError as error:
             raise DataDirError(
                 f"data directory {path} cannot be created ({error.strerror}); the node has"
-                " nowhere to"
-                " keep its log; check the path and its parent's permissions"
+                " nowhere to keep its log; check the path and its parent's permissions"
             ) from None
         check_data_dir(path)
         lock = DirectoryLock(path)
@@ -354,8 +350,7 @@ class RocksStore:
         if (path / f"{INITIALIZING}.json").exists():
             raise DataDirError(
                 f"the creation of the store in {path} did not finish; nothing was promised from"
-                " it yet;"
-                " run the same bootstrap or join again"
+                " it yet; run the same bootstrap or join again"
             )
         if (path / DB_DIR / "CURRENT").exists():
             return
@@ -703,8 +698,7 @@ def _raise_read_error(error: Exception) -> NoReturn:
         ) from error
     raise StoreReadError(
         f"a read from the store failed ({text}); the node cannot go on; check the disk and the"
-        " limit of"
-        " open files, then start it again"
+        " limit of open files, then start it again"
     ) from error
 
 
@@ -716,11 +710,9 @@ def _raise_open_error(error: Exception, path: str) -> NoReturn:
     if "no space" in lowered or "too many open files" in lowered or "permission" in lowered:
         raise StoreReadError(
             f"the database in {path} cannot be opened ({text}); nothing was changed; free space,"
-            " raise"
-            " the limit of open files or correct the permissions, then start the node again"
+            " raise the limit of open files or correct the permissions, then start the node again"
         ) from error
     raise CorruptionError(
         f"the database in {path} cannot be opened ({text}); files are missing or damaged; this"
-        " node must"
-        " not vote or serve; remove it from the group and add it again under a new id"
+        " node must not vote or serve; remove it from the group and add it again under a new id"
     ) from error

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from struct import Struct
-from typing import Any, Final
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -37,11 +37,25 @@ from raft.invariant import InvariantViolation
 from raft.storage import GetEntriesContext, RaftState
 from raft.util import fitting_count
 from raftd import keys
+from raftd.identity import (
+    ADD_AGAIN,
+    AlreadyInitialized,
+    Bounds,
+    Identity,
+    IdentityError,
+    MissingMeta,
+    NotInitialized,
+    RegressedError,
+    WrongCluster,
+    WrongNode,
+    decode_json,
+    encode_json,
+    expect,
+)
 from raftd.kvstore import Batch, ColumnFamily, CorruptionError, KeyValueStore
 from raftd.settings import Settings
 
-FORMAT: Final = 1
-"""Version of the on-disk layout this code reads and writes."""
+__all__ = ["AppliedState", "CheckReport", "Identity", "IdentityError", "LogStore"]
 
 BOUNDS_EVERY: Final = 4096
 """Entries after which the bounds are raised. One small fsync per so many entries costs nothing."""
@@ -67,122 +81,6 @@ _unpack_u32_from = keys.unpack_u32_from
 _PAIR: Final = Struct(">QQ")
 _APPLIED: Final = Struct(">QQ16sQQQQ")
 _crc32 = zlib.crc32
-
-
-class IdentityError(Exception):
-    """The store is not the one this node may start from: the node refuses before it does anything.
-
-    ::
-
-        IdentityError
-        |-- NotInitialized       no node was made here
-        |-- AlreadyInitialized   a node was made here before
-        |-- WrongNode            it belongs to another node id
-        |-- WrongCluster         it belongs to another group
-        |-- WrongStateMachine    its group runs another state machine
-        |-- NewerFormat          a newer raftd wrote it
-        |-- MissingMeta          its identity or its bounds are gone
-        `-- RegressedError       it holds less than it did
-    """
-
-
-class NotInitialized(IdentityError):
-    """No node was made in this store."""
-
-
-class AlreadyInitialized(IdentityError):
-    """A node was made in this store before."""
-
-
-class WrongNode(IdentityError):
-    """The store belongs to another node id."""
-
-
-class WrongCluster(IdentityError):
-    """The store belongs to another group."""
-
-
-class WrongStateMachine(IdentityError):
-    """The store's group runs another state machine."""
-
-
-class NewerFormat(IdentityError):
-    """A newer raftd wrote the store."""
-
-
-class MissingMeta(IdentityError):
-    """The records that say whose store this is are gone."""
-
-
-class RegressedError(IdentityError):
-    """The store holds less than it did: a write-ahead log was lost, or an old copy put back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whose store it is.
-
-    Attributes:
-        cluster_id: 16 random bytes, made with the group.
-        node_id: 1 to 2^53-1; never given to another store of the same group.
-        state_machine: Registered name of the group's state machine.
-        created_ms: When the store was made, milliseconds since 1970; for people.
-        format: Version of the layout.
-    """
-
-    cluster_id: bytes
-    node_id: int
-    state_machine: str
-    created_ms: int = 0
-    format: int = FORMAT
-
-    def __post_init__(self) -> None:
-        if len(self.cluster_id) != 16:
-            raise ValueError(f"a cluster id has 16 bytes, not {len(self.cluster_id)}")
-        if not 0 < self.node_id < 2**53:
-            raise ValueError(f"a node id is 1 to 2^53-1, not {self.node_id}")
-
-    def encode(self) -> bytes:
-        """Return the identity as one line of JSON."""
-        return _encode_json({**asdict(self), "cluster_id": self.cluster_id.hex()})
-
-    @classmethod
-    def decode(cls, data: bytes, what: str) -> Identity:
-        """Return what ``encode`` was called on.
-
-        Raises:
-            NewerFormat: Its format is above ``FORMAT``.
-            CorruptionError: It is damaged; the text names ``what``.
-        """
-        found = _decode_json(data, what)
-        form = found.get("format")
-        if isinstance(form, int) and form > FORMAT:
-            raise NewerFormat(
-                f"{what} says format {form}, but this raftd knows formats up to {FORMAT}; a newer"
-                " raftd wrote this store and an older one could misread it; start the newer one"
-            )
-        try:
-            return cls(**{**found, "cluster_id": bytes.fromhex(found["cluster_id"])})
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptionError(f"{what} is not an identity ({error}){_ADD_AGAIN}") from error
-
-
-_ADD_AGAIN: Final = (
-    "; the store is damaged and this node must not vote from it; remove the node from its group and"
-    " add it again under a new id"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How far a store had come, as written beside it."""
-
-    term: int = 0
-    vote: int = 0
-    commit: int = 0
-    opens: int = 0
-    sequence: int = 0
-    wal: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +119,7 @@ class AppliedState:
     def decode(cls, data: bytes) -> AppliedState:
         """Return what ``encode`` was called on; CorruptionError if it is not that."""
         if len(data) != _APPLIED.size:
-            raise CorruptionError(f"the applied position has {len(data)} bytes{_ADD_AGAIN}")
+            raise CorruptionError(f"the applied position has {len(data)} bytes{ADD_AGAIN}")
         return cls(*_APPLIED.unpack(data))
 
 
@@ -399,7 +297,7 @@ class LogStore:
         # In table files the identity outlives the loss of the write-ahead log.
         kv.flush()
         bounds = Bounds(term=applied.term, commit=applied.index)
-        kv.side_write(SIDE_BOUNDS, _encode_json(asdict(bounds)))
+        kv.side_write(SIDE_BOUNDS, encode_json(asdict(bounds)))
         kv.side_write(SIDE_IDENTITY, identity.encode())
         kv.side_delete(SIDE_INITIALIZING)
         return cls.open(kv)
@@ -431,7 +329,7 @@ class LogStore:
             CorruptionError: The store is damaged.
         """
         identity = cls._load_identity(kv)
-        _expect(identity, node_id, cluster_id, state_machine)
+        expect(identity, node_id, cluster_id, state_machine)
         store = cls(kv, identity)
         store._load_meta()
         # First: a lost write-ahead log can also make the records contradict each other.
@@ -491,7 +389,7 @@ class LogStore:
         if sealed is None:
             raise MissingMeta(
                 f"{what} is missing from the database; it is written when the node is made and"
-                f" never removed{_ADD_AGAIN}"
+                f" never removed{ADD_AGAIN}"
             )
         return keys.unseal(sealed, what)
 
@@ -505,23 +403,23 @@ class LogStore:
             found = keys.log_index(key)
             if found != first:
                 raise CorruptionError(
-                    f"the log begins at {found}, but the store says {first}{_ADD_AGAIN}"
+                    f"the log begins at {found}, but the store says {first}{ADD_AGAIN}"
                 )
         if self._last_index < self._truncated_index:
             raise CorruptionError(
-                f"the log ends at {self._last_index}, before its start {first}{_ADD_AGAIN}"
+                f"the log ends at {self._last_index}, before its start {first}{ADD_AGAIN}"
             )
         self._load_tail(verify_entries)
         self._load_runs()
         if self._applied.index > self._last_index or self._applied.index < self._truncated_index:
             raise CorruptionError(
                 f"index {self._applied.index} is applied, but the log covers"
-                f" {first} to {self._last_index}{_ADD_AGAIN}"
+                f" {first} to {self._last_index}{ADD_AGAIN}"
             )
         if self._hard_state.commit > self._last_index:
             raise CorruptionError(
                 f"index {self._hard_state.commit} is committed, but the log ends at"
-                f" {self._last_index}{_ADD_AGAIN}"
+                f" {self._last_index}{ADD_AGAIN}"
             )
 
     def _load_tail(self, verify_entries: int) -> None:
@@ -553,7 +451,7 @@ class LogStore:
             if after.term < before.term:
                 raise CorruptionError(
                     f"the term falls from {before.term} to {after.term} at index"
-                    f" {after.index}{_ADD_AGAIN}"
+                    f" {after.index}{ADD_AGAIN}"
                 )
 
     def _load_runs(self) -> None:
@@ -566,7 +464,7 @@ class LogStore:
             term = self._read_term(index)
             if term < floor:
                 raise CorruptionError(
-                    f"the term falls from {floor} to {term} at index {index}{_ADD_AGAIN}"
+                    f"the term falls from {floor} to {term} at index {index}{ADD_AGAIN}"
                 )
             self._run_starts.append(index)
             self._run_terms.append(term)
@@ -590,7 +488,7 @@ class LogStore:
     def _read_entry(self, index: int) -> Entry:
         sealed = self.kv.get(_LOG, _pack_u64(index))
         if sealed is None:
-            raise CorruptionError(f"entry {index} is missing from the log{_ADD_AGAIN}")
+            raise CorruptionError(f"entry {index} is missing from the log{ADD_AGAIN}")
         return _decode_entry(index, sealed)
 
     def _check_bounds(self) -> None:
@@ -602,9 +500,9 @@ class LogStore:
                 " the node from its group and add it again under a new id"
             )
         try:
-            bounds = Bounds(**_decode_json(data, "bounds.json"))
+            bounds = Bounds(**decode_json(data, "bounds.json"))
         except TypeError as error:
-            raise CorruptionError(f"bounds.json cannot be read ({error}){_ADD_AGAIN}") from error
+            raise CorruptionError(f"bounds.json cannot be read ({error}){ADD_AGAIN}") from error
         hard_state, recovered = self._hard_state, self.kv.recovered
         lost: list[str] = []
         for name, was, now in (
@@ -986,7 +884,7 @@ class LogStore:
         )
 
     def _save_bounds(self, bounds: Bounds) -> None:
-        self.kv.side_write(SIDE_BOUNDS, _encode_json(asdict(bounds)))
+        self.kv.side_write(SIDE_BOUNDS, encode_json(asdict(bounds)))
         self._bounds = bounds
 
     def reclaim(self, at_least: int = 50_000) -> bool:
@@ -1092,45 +990,22 @@ class LogStore:
         return report
 
 
-def _expect(
-    identity: Identity, node_id: int | None, cluster_id: bytes | None, state_machine: str | None
-) -> None:
-    if node_id is not None and identity.node_id != node_id:
-        raise WrongNode(
-            f"this store belongs to node {identity.node_id}, but the node was started with id"
-            f" {node_id}; two ids on one log would vote twice; start it with --id"
-            f" {identity.node_id}, or give another --data-dir"
-        )
-    if cluster_id is not None and identity.cluster_id != cluster_id:
-        raise WrongCluster(
-            f"this store belongs to cluster {identity.cluster_id.hex()}, not to"
-            f" {cluster_id.hex()}; its entries mean nothing there; give the --data-dir of this"
-            " cluster"
-        )
-    if state_machine is not None and identity.state_machine != state_machine:
-        raise WrongStateMachine(
-            f"this store's group runs the state machine {identity.state_machine!r}, but"
-            f" {state_machine!r} was asked for; the machine is chosen when a group is made; start"
-            f" the node with --state-machine {identity.state_machine}"
-        )
-
-
 def _decode_entry(index: int, sealed: bytes) -> Entry:
     data = sealed[4:]
     if len(sealed) < 4 or _unpack_u32_from(sealed)[0] != _crc32(data, index & 0xFFFFFFFF):
-        raise CorruptionError(f"entry {index} does not match its checksum{_ADD_AGAIN}")
+        raise CorruptionError(f"entry {index} does not match its checksum{ADD_AGAIN}")
     try:
         entry = Entry.FromString(data)
     except DecodeError as error:
-        raise CorruptionError(f"entry {index} is not an entry{_ADD_AGAIN}") from error
+        raise CorruptionError(f"entry {index} is not an entry{ADD_AGAIN}") from error
     if entry.index != index:
-        raise CorruptionError(f"in the place of entry {index} lies {entry.index}{_ADD_AGAIN}")
+        raise CorruptionError(f"in the place of entry {index} lies {entry.index}{ADD_AGAIN}")
     return entry
 
 
 def _gap(expected: int, found: int) -> CorruptionError:
     return CorruptionError(
-        f"entry {expected} is missing from the log (found {found} in its place){_ADD_AGAIN}"
+        f"entry {expected} is missing from the log (found {found} in its place){ADD_AGAIN}"
     )
 
 
@@ -1144,25 +1019,4 @@ def decode_addresses(data: bytes) -> dict[int, str]:
     try:
         return {int(node): str(address) for node, address in json.loads(data).items()}
     except (ValueError, AttributeError) as error:
-        raise CorruptionError(f"the address book cannot be read ({error}){_ADD_AGAIN}") from error
-
-
-def _encode_json(values: Mapping[str, object]) -> bytes:
-    """Return one line of JSON that carries its own checksum under ``crc32``."""
-    body = json.dumps(values, sort_keys=True)
-    return (
-        json.dumps({**values, "crc32": zlib.crc32(body.encode())}, sort_keys=True).encode() + b"\n"
-    )
-
-
-def _decode_json(data: bytes, what: str) -> dict[str, Any]:
-    try:
-        values = json.loads(data)
-        crc = values.pop("crc32")
-        body = json.dumps(values, sort_keys=True)
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CorruptionError(f"{what} cannot be read ({error}){_ADD_AGAIN}") from error
-    if crc != zlib.crc32(body.encode()):
-        raise CorruptionError(f"{what} does not match its checksum{_ADD_AGAIN}")
-    found: dict[str, Any] = values
-    return found
+        raise CorruptionError(f"the address book cannot be read ({error}){ADD_AGAIN}") from error
