@@ -24,13 +24,13 @@ SHELLS: Final = ("bash", "zsh", "fish")
 )
 @pass_session
 def completion(session: Session, shell: str, program: str) -> None:
-    r"""Print the completion script of a shell.
+    """Print the completion script of a shell.
 
     \b
     bash   eval "$(raftctl completion bash)"
     zsh    raftctl completion zsh > "${fpath[1]}/_raftctl"
     fish   raftctl completion fish > ~/.config/fish/completions/raftctl.fish
-    """
+    """  # noqa: D301 - click reads the \b
     session.out.stdout.write(script(shell, program))
 
 

@@ -31,7 +31,7 @@ WHAT: Final[dict[WaitFor, int]] = {
 @click.argument("args", nargs=-1)
 @pass_session
 def wait(session: Session, what: WaitFor, args: tuple[str, ...]) -> None:
-    r"""Wait until something is so, at most --timeout (30s).
+    """Wait until something is so, at most --timeout (30s).
 
     \b
     leader             the node knows a leader
@@ -42,7 +42,7 @@ def wait(session: Session, what: WaitFor, args: tuple[str, ...]) -> None:
     member ID ROLE     the member is a voter, learner, or absent
 
     Exits 0 when it is so; when it did not come true in time, 5 for leader and 7 for the rest.
-    """
+    """  # noqa: D301 - click reads the \b
     count = WHAT[what]
     if len(args) != count:
         usage = {0: what, 1: f"{what} INDEX", 2: f"{what} ID voter|learner|absent"}[count]
