@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from types import FrameType
 from typing import Final
 
 import click
@@ -11,6 +13,14 @@ from raftctl.options import Settings
 
 TIMEOUT: Final = 0.2
 """Seconds that a TAB may wait for the node."""
+
+
+class _TooSlowError(Exception):
+    """The node has not answered in time."""
+
+
+def _too_slow(number: int, frame: FrameType | None) -> None:
+    raise _TooSlowError
 
 
 def sockets(incomplete: str) -> list[CompletionItem]:
@@ -52,10 +62,14 @@ def _members(ctx: click.Context) -> dict[int, str]:
     settings = given if isinstance(given, Settings) else Settings()
     settings.timeout, settings.quiet = TIMEOUT, True
     session = Session(settings)
+    # The client waits a little beyond its deadline for the node's own verdict; a TAB does not.
+    signal.signal(signal.SIGALRM, _too_slow)
+    signal.setitimer(signal.ITIMER_REAL, TIMEOUT)
     try:
         reply = session.call(admin.member_list(), timeout=TIMEOUT)
-    except (CtlError, click.UsageError):
+    except (CtlError, click.UsageError, _TooSlowError):
         return {}
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         session.close()
     return {m.id: f"{m.role} {m.addr}".strip() for m in reply.members}

@@ -199,9 +199,13 @@ def _store(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         return value
     settings.sources[name] = source
     setattr(settings, name, value)
-    if name == "id" and settings.sources.get("sockets") is ParameterSource.ENVIRONMENT:
+    flag, variable = ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT
+    sources = settings.sources
+    if sources.get("id") is flag and sources.get("sockets") is variable:
         # A flag is more than the environment: --id 2 means node 2 whatever RAFTCTL_SOCKET says.
-        settings.sockets = () if source is ParameterSource.COMMANDLINE else settings.sockets
+        settings.sockets = ()
+    if sources.get("id") is sources.get("sockets") is flag:
+        raise click.UsageError("give either --socket or --id", ctx)
     return value
 
 

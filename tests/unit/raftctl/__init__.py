@@ -1,0 +1,1 @@
+"""raftctl, a file a module."""
