@@ -24,6 +24,7 @@ make test      everything a change must pass: format, lint, types, tests
 make lint      format, lint and types only
 make format    format the code
 make proto     regenerate the code of the .proto files
+make manual    write the manual pages and shell completions anew
 make lock      resolve requirements.lock anew from pyproject.toml (needs uv)
 make wheel     build dist/*.whl
 make clean     remove what the above leave behind, .venv excepted
@@ -79,6 +80,10 @@ format: setup
 .PHONY: proto
 proto: setup
 	cd common && ../$(BIN)/protoc -I . --python_out=. --pyi_out=. $(PROTOS:common/%=%)
+
+.PHONY: manual
+manual: setup
+	$(BIN)/python -m tests.house.shipped
 
 .PHONY: wheel
 wheel: setup

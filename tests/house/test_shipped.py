@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,3 +123,9 @@ def test_completion_scripts_name_their_program() -> None:
         if path.startswith("completions/"):
             program = Path(path).stem
             assert f"_{program.upper()}_COMPLETE" in text
+
+
+def test_the_wheel_installs_every_one_of_them() -> None:
+    project = tomllib.loads((shipped.ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert set(wheel["shared-data"]) == set(MADE)
