@@ -69,6 +69,14 @@ class Outcome(enum.IntEnum):
     REFUSED = 2
 
 
+# Looking a member up on its Enum class costs a tenth of a microsecond; applying does so per entry.
+_NOOP: Final = EntryKind.NOOP
+_PROPOSAL: Final = EntryKind.PROPOSAL
+_CONTROL: Final = EntryKind.CONTROL
+_CONF: Final = EntryKind.CONF
+_APPLIED: Final = Outcome.APPLIED
+
+
 class ApplyError(Exception):
     """An entry that this raftd cannot apply; it must stop, or it would diverge from the others."""
 
@@ -363,25 +371,25 @@ class Applier:
             origin = entry.context
             context.index = index
             context.term = term
-            outcome = Outcome.APPLIED
+            outcome = _APPLIED
             node = incarnation = sequence = 0
             deduplicated = False
             at_index, at_term = index, term
             result: bytes | None
             if entry.entry_type:
-                kind = EntryKind.CONF
+                kind = _CONF
                 outcome, result, origin = self._apply_conf(batch, entry)
                 if len(origin) >= ORIGIN_BYTES:
                     _, node, incarnation, sequence = _unpack_origin(origin)
             elif not origin:
-                kind = EntryKind.NOOP
+                kind = _NOOP
                 result = b""
             else:
                 if len(origin) < ORIGIN_BYTES:
                     raise _unknown_entry(index, f"its context has {len(origin)} bytes")
                 tag, node, incarnation, sequence = _unpack_origin(origin)
                 if tag == KIND_PROPOSAL:
-                    kind = EntryKind.PROPOSAL
+                    kind = _PROPOSAL
                     if len(origin) == ORIGIN_BYTES:
                         writes = context.writes
                         try:
@@ -395,19 +403,14 @@ class Applier:
                         at_index, at_term, result = record.index, record.term, record.result
                         outcome = Outcome(record.outcome)
                 elif tag == KIND_CONTROL:
-                    kind = EntryKind.CONTROL
+                    kind = _CONTROL
                     outcome, result = self._apply_control(batch, index, data, digest)
                 else:
                     raise _unknown_entry(index, f"its kind is {tag}")
             answer = result or b""
-            digest = blake2b(
-                _pack_link(digest, index, term, kind, outcome, len(origin), len(data))
-                + origin
-                + data
-                + answer,
-                digest_size=16,
-            ).digest()
-            if own is None or incarnation == own or kind is EntryKind.CONF:
+            link = _pack_link(digest, index, term, kind, outcome, len(origin), len(data))
+            digest = blake2b(b"".join((link, origin, data, answer)), digest_size=16).digest()
+            if own is None or incarnation == own or kind is _CONF:
                 results.append(
                     Applied(
                         at_index,

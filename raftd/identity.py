@@ -132,6 +132,11 @@ class Bounds:
 def expect(
     identity: Identity, node_id: int | None, cluster_id: bytes | None, state_machine: str | None
 ) -> None:
+    """Compare a store's identity with what its node was started as; None: not said.
+
+    Raises:
+        WrongNode, WrongCluster, WrongStateMachine: The store is another's.
+    """
     if node_id is not None and identity.node_id != node_id:
         raise WrongNode(
             f"this store belongs to node {identity.node_id}, but the node was started with id"
@@ -161,6 +166,11 @@ def encode_json(values: Mapping[str, object]) -> bytes:
 
 
 def decode_json(data: bytes, what: str) -> dict[str, Any]:
+    """Return what ``encode_json`` was given.
+
+    Raises:
+        CorruptionError: The bytes are not that; the text names ``what``.
+    """
     try:
         values = json.loads(data)
         crc = values.pop("crc32")

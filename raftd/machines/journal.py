@@ -109,12 +109,10 @@ class Journal:
     def trim(self, context: ApplyContext) -> None:
         """Forget the oldest records as far as the settings ask for it."""
         settings = context.settings
-        count, size, age = (
-            settings.history_count,
-            settings.history_bytes,
-            settings.history_age_ms,
-        )
-        if (not count or self.count <= count) and (not size or self.bytes <= size) and not age:
+        count = settings.history_count
+        size = settings.history_bytes
+        age = settings.history_age_ms
+        if not age and (not count or self.count <= count) and (not size or self.bytes <= size):
             return
         oldest_ms = context.log_time_ms - age if age else -1
         while self.count:

@@ -10,6 +10,7 @@ Records, under these first bytes: ``k`` + key -> create, mod, version, value; ``
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -369,14 +370,30 @@ def _events(payload: bytes) -> Iterator[tuple[int, bytes, bytes, int]]:
         offset += record_bytes
 
 
+_VARINT: Final = [bytes((low | 0x80,)) for low in range(0x80)]
+
+
+@functools.lru_cache(maxsize=4)
+def _high_bytes(high: int) -> bytes:
+    """Return a revision's varint from its third byte on, and ``succeeded``, which follows it."""
+    encoded = bytearray()
+    while high > 0x7F:
+        encoded.append(high & 0x7F | 0x80)
+        high >>= 7
+    encoded.append(high)
+    return bytes(encoded) + b"\x10\x01"
+
+
 def _plain_result(revision: int) -> bytes:
     """Return an encoded ``KvResult`` of revision and success: by hand, as every put needs one."""
-    if not revision:
-        return b"\x10\x01"
-    encoded = bytearray(b"\x08")
-    while revision > 0x7F:
-        encoded.append(revision & 0x7F | 0x80)
-        revision >>= 7
-    encoded.append(revision)
-    encoded += b"\x10\x01"
-    return bytes(encoded)
+    if revision < 0x4000:
+        return KvResult(revision=revision, succeeded=True).SerializeToString()
+    table = _VARINT
+    return b"".join(
+        (
+            b"\x08",
+            table[revision & 0x7F],
+            table[revision >> 7 & 0x7F],
+            _high_bytes(revision >> 14),
+        )
+    )
