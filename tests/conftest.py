@@ -1,20 +1,63 @@
-"""Options and fixtures that all tests share."""
+"""Options and fixtures that every room of the tests shares."""
 
 from __future__ import annotations
 
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+
+DEFAULT_SEED = 20_240_229
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of this project's tests."""
-    parser.addoption(
+    group = parser.getgroup("raft")
+    group.addoption(
         "--rewrite",
         action="store_true",
-        help="write the expected output of data-driven and golden tests anew; read the diff",
+        default=False,
+        help="write what the datadriven tests print into their files; read the diff afterwards",
+    )
+    group.addoption(
+        "--seed",
+        type=int,
+        default=DEFAULT_SEED,
+        help="seed of the tests that draw at random (default: %(default)s)",
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rewrite(request: pytest.FixtureRequest) -> bool:
-    """Whether expected output is to be written anew instead of compared."""
+    """Whether expectations are to be rewritten."""
     return bool(request.config.getoption("--rewrite"))
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of this run."""
+    value = request.config.getoption("--seed")
+    assert isinstance(value, int)
+    return value
+
+
+@pytest.fixture
+def rng(seed: int, request: pytest.FixtureRequest) -> random.Random:
+    """A generator of its own for each test, so that tests do not depend on their order."""
+    return random.Random(f"{seed} {request.node.nodeid}")
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A new directory with a path short enough for Unix sockets (107 bytes); removed afterwards."""
+    path = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"seed: {config.getoption('--seed')}"

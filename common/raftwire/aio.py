@@ -300,8 +300,11 @@ class AsyncClient:
 
     async def _connect(self, deadline: float) -> _Link:
         async with self._dialing:
-            if self._link is not None and not self._link.closed:
-                return self._link
+            if self._link is not None:
+                if not self._link.closed:
+                    return self._link
+                # It died, and whoever waited there has not been told yet.
+                self._drop(self._link)
             path = self.sockets[self._at]
             loop = asyncio.get_running_loop()
             try:

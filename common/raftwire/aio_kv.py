@@ -131,8 +131,11 @@ class AsyncKv:
             result = kv.read_query(reply.result)
             for pair in result.kvs:
                 yield pair
-            left -= len(result.kvs)
-            if not result.more or (limit and left <= 0):
+            if limit:
+                left -= len(result.kvs)
+                if left <= 0:
+                    return
+            if not result.more:
                 return
             after = result.next
 

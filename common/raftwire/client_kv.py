@@ -130,8 +130,11 @@ class Kv:
             reply = self._client.query(request, consistency=consistency, timeout=timeout)
             result = kv.read_query(reply.result)
             yield from result.kvs
-            left -= len(result.kvs)
-            if not result.more or (limit and left <= 0):
+            if limit:
+                left -= len(result.kvs)
+                if left <= 0:
+                    return
+            if not result.more:
                 return
             after = result.next
 

@@ -1,0 +1,1 @@
+"""Each module of raftwire by itself; the clients against a scripted node."""
