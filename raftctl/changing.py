@@ -72,13 +72,11 @@ def print_difference(out: Output, reply: MemberChangeReply) -> None:
         items.append(("leaving", ",".join(str(i) for i in sorted(gone))))
     if after.promotable:
         items.append(("to be promoted", ",".join(str(i) for i in sorted(after.promotable))))
-    items += [
-        ("old majority", quorum_text(reply.quorum_before)),
-        ("new majority", quorum_text(reply.quorum_after)),
-    ]
+    if reply.HasField("quorum_before"):
+        items.append(("old majority", quorum_text(reply.quorum_before)))
+    if reply.HasField("quorum_after"):
+        items.append(("new majority", quorum_text(reply.quorum_after)))
     out.pairs(items)
-    if reply.leader_leaves:
-        out.line("the leader is no voter of the new group and will hand over")
     for warning in reply.warnings:
         out.line(f"warning: {warning}", "yellow")
 

@@ -35,6 +35,7 @@ _HERE = "raftctl.commands.log"
         "Commands": {
             "show": Entry(f"{_HERE}:show", "Show entries that were applied."),
             "tail": Entry(f"{_HERE}:tail", "Show the last entries, and follow with -f."),
+            "digest": Entry(f"{_HERE}:digest", "Show one hash over entries, to compare nodes."),
             "stat": Entry(f"{_HERE}:stat", "Show the bounds and the size of the log."),
         }
     },
@@ -152,6 +153,31 @@ def tail(
     out = session.out
     for entry in _entries(session, call, timeout=None):
         out.record(_fields(entry), partial(_line, out, entry, decode))
+
+
+@command("digest")
+@click.argument("range_", metavar="[FROM..TO]", type=Range(), required=False)
+@_type
+@pass_session
+def digest(session: Session, *, range_: tuple[int, int] | None, types: str) -> None:
+    """Show one hash over entries that the node has applied, to compare it with other nodes.
+
+    SHA-256 over index, term, type and data of each entry. Give the same range to each node: one
+    that joined later may keep fewer entries.
+    """
+    import hashlib
+
+    low, high = range_ or (0, 0)
+    total = hashlib.sha256()
+    count = first = last = 0
+    call = admin.log_read(low, high, types=_types(types), applied=True)
+    for entry in _entries(session, call, timeout=PAGE_TIMEOUT):
+        head = f"{entry.index} {entry.term} {entry.type} {len(entry.data)}\n"
+        total.update(head.encode() + entry.data)
+        first, last, count = first or entry.index, entry.index, count + 1
+    data = {"sha256": total.hexdigest(), "first": first, "last": last, "entries": count}
+    human = f"{data['sha256']}  {count} entries, {first}..{last}"
+    session.out.result(session.meta, data, lambda: session.out.line(human))
 
 
 @command("stat")

@@ -13,6 +13,7 @@ from raftctl.output import Styled, format_bytes, format_ms
 from raftctl.session import Session, pass_session, repeat
 from raftctl.views import config_label, config_text, health_text, member_role, yes
 from raftwire import admin
+from raftwire.proto.admin_pb2 import PeerStatus
 
 if TYPE_CHECKING:
     from raftctl.output import Output
@@ -145,7 +146,10 @@ def _print_one(session: Session, reply: StatusReply) -> None:
         _print_more(out, reply)
     out.line()
     rows = []
-    for peer in reply.peers:
+    peers = list(reply.peers)
+    if all(peer.id != reply.id for peer in peers):
+        peers.append(PeerStatus(id=reply.id, addr=reply.addr))
+    for peer in sorted(peers, key=lambda peer: peer.id):
         own = peer.id == reply.id
         since = format_ms(peer.since_ms) if peer.since_ms and not own else "-"
         rows.append(

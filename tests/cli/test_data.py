@@ -214,6 +214,20 @@ def test_log_tail_from_now_on(node: FakeNode, ctl: Ctl) -> None:
     assert node.requests[1].log_read.from_index == 7
 
 
+def test_log_digest_depends_on_what_was_applied_alone(node: FakeNode, ctl: Ctl) -> None:
+    serve_log(node)
+    one = ctl("log", "digest", "--json").data
+    assert (one["first"], one["last"], one["entries"]) == (2, 6, 5)
+    page = LogReadReply(entries=ENTRIES)
+    for entry in page.entries:
+        entry.key, entry.sequence = "", 77
+    node.answer("log_read", Response(log_read=page))
+    assert ctl("log", "digest", "--json").data == one
+    page.entries[1].data = b"other"
+    node.answer("log_read", Response(log_read=page))
+    assert ctl("log", "digest").out.split()[0] != one["sha256"]
+
+
 def test_log_stat(node: FakeNode, ctl: Ctl) -> None:
     stat = LogStatReply(first_index=2, last_index=6, commit=6, applied=6, bytes=2048)
     stat.counts["normal"] = 3

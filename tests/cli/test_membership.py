@@ -45,7 +45,7 @@ def sent(node: FakeNode) -> list[MemberChangeRequest]:
 
 
 def test_begin_as_the_manual_writes_it(node: FakeNode, ctl: Ctl) -> None:
-    node.answer("member_change", changed(joint(), phase="joint", leader_leaves=True))
+    node.answer("member_change", changed(joint(), phase="joint", warnings=["the leader leaves"]))
     ran = ctl("member", "begin", "--voters", "1,3", "--learners", "4,5,6")
     assert ran.code == 0
     assert ran.out == (
@@ -54,7 +54,7 @@ def test_begin_as_the_manual_writes_it(node: FakeNode, ctl: Ctl) -> None:
         "leaving       2\n"
         "old majority  2 of 3, 3 reachable, tolerates 1 failure\n"
         "new majority  2 of 2, 2 reachable, tolerates 0 failures!\n"
-        "the leader is no voter of the new group and will hand over\n"
+        "warning: the leader leaves\n"
         "JOINT at index 981: joint voters 1,3 with 1,2,3 learners 4,5,6\n"
         "run: raftctl member finalize (or: raftctl member abort)\n"
     )
