@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from raftd import __version__
-from raftd.config import OPTIONS, ConfigError, Option, Settings, load
+from raftd.config import OPTIONS, ConfigError, DaemonConfig, Option, load
 
 EXIT_USAGE = 2
 
@@ -50,18 +50,18 @@ def _run(
     sys.exit(run(settings))
 
 
-def _shown(settings: Settings, origin: bool) -> str:
+def _shown(config: DaemonConfig, origin: bool) -> str:
     """Return the settings as a TOML file that would give them."""
     lines: list[str] = []
     names = {option.key: option.name for option in OPTIONS}
-    for section, content in settings.shown().items():
+    for section, content in config.shown().items():
         lines += ["", f"[{section}]"]
         for key, value in content.items():
             if value is None:
                 continue
             text = _toml(value)
             if origin:
-                text += f"  # {settings.origins[names[f'{section}.{key}']]}"
+                text += f"  # {config.origins[names[f'{section}.{key}']]}"
             lines.append(f"{key} = {text}")
     return "\n".join(lines).strip()
 
@@ -86,8 +86,12 @@ main = click.Command(
             help="Settings in TOML; flags and environment win over it.  [RAFTD_CONFIG]",
         ),
         click.Option(["--check-config"], is_flag=True, help="Check the settings and exit."),
-        click.Option(["--print-config"], is_flag=True, help="Print the settings in force and exit."),
-        click.Option(["--origin"], is_flag=True, help="With --print-config: where each comes from."),
+        click.Option(
+            ["--print-config"], is_flag=True, help="Print the settings and exit."
+        ),
+        click.Option(
+            ["--origin"], is_flag=True, help="With --print-config: say whence."
+        ),
     ],
     help=(
         "Run one Raft node: a replicated log (or key-value store) on RocksDB, "

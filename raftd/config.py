@@ -146,7 +146,7 @@ def _peers(raw: Any) -> dict[int, str]:
         peers: dict[int, str] = {}
         for name, address in raw.items():
             if not isinstance(address, str):
-                raise ValueError(f"peer {name}: the address is text, as in \"127.0.0.1:7001\"")
+                raise ValueError(f'peer {name}: the address is text, as in "127.0.0.1:7001"')
             _add_peer(peers, parse_id(name), parse_address(address))
         return peers
     merged: dict[int, str] = {}
@@ -200,11 +200,12 @@ def _count(raw: Any) -> int:
 def _switch(raw: Any) -> bool:
     if isinstance(raw, bool):
         return raw
-    answer = {"1": True, "true": True, "yes": True, "on": True,
-              "0": False, "false": False, "no": False, "off": False}.get(_text(raw).lower())  # fmt: skip
-    if answer is None:
-        raise ValueError(f"{raw!r}: write true or false")
-    return answer
+    word = _text(raw).lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off"):
+        return False
+    raise ValueError(f"{raw!r}: write true or false")
 
 
 def _mode(raw: Any) -> int:
@@ -251,7 +252,7 @@ def _size_text(size: int) -> str:
 class Option:
     """One setting: its flag, its place in the file, how its text is read and shown.
 
-    ``name`` is the `Settings` field; the flag is ``--name`` with dashes unless ``flag`` says
+    ``name`` is the `DaemonConfig` field; the flag is ``--name`` with dashes unless ``flag`` says
     otherwise, the environment variable ``RAFTD_<FLAG>``, the file's key ``section.key``.
     """
 
@@ -282,51 +283,270 @@ def _same(value: Any) -> Any:
 
 
 OPTIONS: Final[tuple[Option, ...]] = (
-    Option("node_id", "node.id", _id, None, "This node's id, unique in its group for ever.",
-           flag="id", metavar="N", show=_same),
-    Option("peers", "cluster.peers", _peers, {}, "The group's first voters: 1=host:port,2=host:port,...; @FILE reads them from a file.",
-           metavar="ID=ADDR,...", repeatable=True, show=lambda peers: {str(k): v for k, v in peers.items()}),
-    Option("data_dir", "node.data_dir", _path, None, "Where the node keeps its data. Default: ./raftd-<id>.",
-           metavar="DIR"),
-    Option("join", "cluster.join", _addresses, (), "Start as a new node that waits to be added; addresses of members to announce itself to.",
-           metavar="ADDR,...", repeatable=True, show=list),
-    Option("cluster_token", "cluster.token", _text, "", "Told apart by this: two groups with the same first peers. Part of the cluster id.",
-           metavar="TEXT"),
-    Option("state_machine", "cluster.state_machine", _text, "log", "What entries are applied to: log, kv, or a plug-in's name. Fixed when the group is made.",
-           metavar="NAME"),
-    Option("listen", "listen.peer", parse_address, None, "Address to listen on for peers. Default: this node's own entry in --peers.",
-           metavar="ADDR"),
-    Option("advertise", "listen.advertise", parse_address, None, "Address that peers reach this node at. Default: its own entry in --peers, else --listen.",
-           metavar="ADDR"),
-    Option("insecure_peers", "listen.insecure_peers", _switch, False, "Allow unencrypted peer traffic off the loopback interface.",
-           switch=True, show=_same),
-    Option("admin_socket", "admin.socket", _path, None, "Unix socket for raftctl. Default: <run dir>/<id>.sock.",
-           metavar="PATH"),
-    Option("admin_mode", "admin.mode", _mode, 0o600, "File mode of the admin socket.", metavar="OCTAL", show=lambda mode: f"{mode:04o}"),
-    Option("heartbeat", "raft.heartbeat", _duration, 0.1, "How often a leader is heard from.", metavar="DURATION", show=_seconds_text),
-    Option("election_timeout", "raft.election_timeout", _duration, 1.0, "Silence after which followers look for a new leader (up to twice this).",
-           metavar="DURATION", show=_seconds_text),
-    Option("max_size_per_msg", "raft.max_size_per_msg", _size, 2**20, "Bytes of entries in one append message.", metavar="SIZE", show=_size_text),
-    Option("max_inflight_msgs", "raft.max_inflight_msgs", _count, 256, "Append messages on their way to one follower.", metavar="N", show=_same),
-    Option("max_inflight_bytes", "raft.max_inflight_bytes", _size, 64 * 2**20, "Bytes of entries on their way to one follower.", metavar="SIZE", show=_size_text),
-    Option("max_uncommitted_size", "raft.max_uncommitted_size", _size, 64 * 2**20, "Bytes of proposals a leader takes before they are committed.",
-           metavar="SIZE", show=_size_text),
-    Option("max_committed_size", "raft.max_committed_size", _size, 4 * 2**20, "Bytes of entries applied before other work gets its turn.",
-           metavar="SIZE", show=_size_text),
-    Option("fsync", "storage.fsync", _choice("always", "unsafe-never"), "always", "Whether writes are made durable before they are answered. unsafe-never loses data on power loss.",
-           metavar="MODE"),
-    Option("snapshot_entries", "snapshot.entries", _count, 10_000, "Entries applied between two snapshots; 0 never.", metavar="N", show=_same),
-    Option("snapshot_trailing", "snapshot.trailing", _count, 5_000, "Entries kept behind a snapshot for slow followers.", metavar="N", show=_same),
-    Option("max_entry_bytes", "limits.max_entry_bytes", _size, 2**20, "Largest proposal.", metavar="SIZE", show=_size_text),
-    Option("max_pending", "limits.max_pending", _count, 10_000, "Proposals of this node's clients that wait for an answer.", metavar="N", show=_same),
-    Option("max_pending_bytes", "limits.max_pending_bytes", _size, 64 * 2**20, "Bytes of proposals that wait for a leader.", metavar="SIZE", show=_size_text),
-    Option("max_clients", "limits.max_clients", _count, 4096, "Connections to the admin socket.", metavar="N", show=_same),
-    Option("shutdown_timeout", "shutdown.timeout", _duration, 10.0, "Longest orderly stop.", metavar="DURATION", show=_seconds_text),
-    Option("transfer_on_stop", "shutdown.transfer_leader", _switch, True, "Hand leadership over before stopping.", switch=True, show=_same),
-    Option("log_level", "log.level", _choice("debug", "info", "warning", "error"), "info", "Least severe message that is logged.", metavar="LEVEL"),
-    Option("log_format", "log.format", _choice("auto", "console", "json"), "auto", "auto: console on a terminal, JSON otherwise.", metavar="FORMAT"),
-    Option("loop", "runtime.loop", _choice("auto", "asyncio", "uvloop"), "auto", "Event loop; auto takes uvloop if it is installed.", metavar="LOOP"),
-)  # fmt: skip
+    Option(
+        "node_id",
+        "node.id",
+        _id,
+        None,
+        "This node's id, unique in its group for ever.",
+        flag="id",
+        metavar="N",
+        show=_same,
+    ),
+    Option(
+        "peers",
+        "cluster.peers",
+        _peers,
+        {},
+        "The group's first voters: 1=host:port,2=host:port,...; @FILE reads them from a file.",
+        metavar="ID=ADDR,...",
+        repeatable=True,
+        show=lambda peers: {str(k): v for k, v in peers.items()},
+    ),
+    Option(
+        "data_dir",
+        "node.data_dir",
+        _path,
+        None,
+        "Where the node keeps its data. Default: ./raftd-<id>.",
+        metavar="DIR",
+    ),
+    Option(
+        "join",
+        "cluster.join",
+        _addresses,
+        (),
+        "Start as a new node that waits to be added; addresses of members to announce itself to.",
+        metavar="ADDR,...",
+        repeatable=True,
+        show=list,
+    ),
+    Option(
+        "cluster_token",
+        "cluster.token",
+        _text,
+        "",
+        "Told apart by this: two groups with the same first peers. Part of the cluster id.",
+        metavar="TEXT",
+    ),
+    Option(
+        "state_machine",
+        "cluster.state_machine",
+        _text,
+        "log",
+        "What entries are applied to: log, kv, or a plug-in's name. Fixed when the group is made.",
+        metavar="NAME",
+    ),
+    Option(
+        "listen",
+        "listen.peer",
+        parse_address,
+        None,
+        "Address to listen on for peers. Default: this node's own entry in --peers.",
+        metavar="ADDR",
+    ),
+    Option(
+        "advertise",
+        "listen.advertise",
+        parse_address,
+        None,
+        "Address that peers reach this node at. Default: its own entry in --peers, else --listen.",
+        metavar="ADDR",
+    ),
+    Option(
+        "insecure_peers",
+        "listen.insecure_peers",
+        _switch,
+        False,
+        "Allow unencrypted peer traffic off the loopback interface.",
+        switch=True,
+        show=_same,
+    ),
+    Option(
+        "admin_socket",
+        "admin.socket",
+        _path,
+        None,
+        "Unix socket for raftctl. Default: <run dir>/<id>.sock.",
+        metavar="PATH",
+    ),
+    Option(
+        "admin_mode",
+        "admin.mode",
+        _mode,
+        0o600,
+        "File mode of the admin socket.",
+        metavar="OCTAL",
+        show=lambda mode: f"{mode:04o}",
+    ),
+    Option(
+        "heartbeat",
+        "raft.heartbeat",
+        _duration,
+        0.1,
+        "How often a leader is heard from.",
+        metavar="DURATION",
+        show=_seconds_text,
+    ),
+    Option(
+        "election_timeout",
+        "raft.election_timeout",
+        _duration,
+        1.0,
+        "Silence after which followers look for a new leader (up to twice this).",
+        metavar="DURATION",
+        show=_seconds_text,
+    ),
+    Option(
+        "max_size_per_msg",
+        "raft.max_size_per_msg",
+        _size,
+        2**20,
+        "Bytes of entries in one append message.",
+        metavar="SIZE",
+        show=_size_text,
+    ),
+    Option(
+        "max_inflight_msgs",
+        "raft.max_inflight_msgs",
+        _count,
+        256,
+        "Append messages on their way to one follower.",
+        metavar="N",
+        show=_same,
+    ),
+    Option(
+        "max_inflight_bytes",
+        "raft.max_inflight_bytes",
+        _size,
+        64 * 2**20,
+        "Bytes of entries on their way to one follower.",
+        metavar="SIZE",
+        show=_size_text,
+    ),
+    Option(
+        "max_uncommitted_size",
+        "raft.max_uncommitted_size",
+        _size,
+        64 * 2**20,
+        "Bytes of proposals a leader takes before they are committed.",
+        metavar="SIZE",
+        show=_size_text,
+    ),
+    Option(
+        "max_committed_size",
+        "raft.max_committed_size",
+        _size,
+        4 * 2**20,
+        "Bytes of entries applied before other work gets its turn.",
+        metavar="SIZE",
+        show=_size_text,
+    ),
+    Option(
+        "fsync",
+        "storage.fsync",
+        _choice("always", "unsafe-never"),
+        "always",
+        "Whether writes are made durable before they are answered. unsafe-never loses data on power loss.",
+        metavar="MODE",
+    ),
+    Option(
+        "snapshot_entries",
+        "snapshot.entries",
+        _count,
+        10_000,
+        "Entries applied between two snapshots; 0 never.",
+        metavar="N",
+        show=_same,
+    ),
+    Option(
+        "snapshot_trailing",
+        "snapshot.trailing",
+        _count,
+        5_000,
+        "Entries kept behind a snapshot for slow followers.",
+        metavar="N",
+        show=_same,
+    ),
+    Option(
+        "max_entry_bytes",
+        "limits.max_entry_bytes",
+        _size,
+        2**20,
+        "Largest proposal.",
+        metavar="SIZE",
+        show=_size_text,
+    ),
+    Option(
+        "max_pending",
+        "limits.max_pending",
+        _count,
+        10_000,
+        "Proposals of this node's clients that wait for an answer.",
+        metavar="N",
+        show=_same,
+    ),
+    Option(
+        "max_pending_bytes",
+        "limits.max_pending_bytes",
+        _size,
+        64 * 2**20,
+        "Bytes of proposals that wait for a leader.",
+        metavar="SIZE",
+        show=_size_text,
+    ),
+    Option(
+        "max_clients",
+        "limits.max_clients",
+        _count,
+        4096,
+        "Connections to the admin socket.",
+        metavar="N",
+        show=_same,
+    ),
+    Option(
+        "shutdown_timeout",
+        "shutdown.timeout",
+        _duration,
+        10.0,
+        "Longest orderly stop.",
+        metavar="DURATION",
+        show=_seconds_text,
+    ),
+    Option(
+        "transfer_on_stop",
+        "shutdown.transfer_leader",
+        _switch,
+        True,
+        "Hand leadership over before stopping.",
+        switch=True,
+        show=_same,
+    ),
+    Option(
+        "log_level",
+        "log.level",
+        _choice("debug", "info", "warning", "error"),
+        "info",
+        "Least severe message that is logged.",
+        metavar="LEVEL",
+    ),
+    Option(
+        "log_format",
+        "log.format",
+        _choice("auto", "console", "json"),
+        "auto",
+        "auto: console on a terminal, JSON otherwise.",
+        metavar="FORMAT",
+    ),
+    Option(
+        "loop",
+        "runtime.loop",
+        _choice("auto", "asyncio", "uvloop"),
+        "auto",
+        "Event loop; auto takes uvloop if it is installed.",
+        metavar="LOOP",
+    ),
+)
 
 _BY_NAME: Final = {option.name: option for option in OPTIONS}
 _BY_KEY: Final = {option.key: option for option in OPTIONS}
@@ -336,7 +556,7 @@ _RESERVED_ENV: Final = frozenset({"RAFTD_CONFIG", "RAFTD_FAIL"})
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class DaemonConfig:
     """What one daemon runs with: every option resolved; see `OPTIONS` for meaning and defaults.
 
     Durations are seconds, sizes bytes, addresses ``host:port``.
@@ -398,13 +618,14 @@ def load(
     flags: Mapping[str, Any],
     environ: Mapping[str, str] | None = None,
     file: Path | None = None,
-) -> Settings:
+) -> DaemonConfig:
     """Resolve every option and check that together they make sense.
 
     Args:
         flags: Option name to the text or texts given on the command line; absent if not given.
         environ: The environment; None for the process's own.
         file: A TOML file; None for the one named by ``RAFTD_CONFIG``, if any.
+
     Raises:
         ConfigError: an unreadable file, an unknown key or variable, a bad value, a contradiction.
     """
@@ -433,7 +654,7 @@ def load(
     return _settle(values, origins)
 
 
-def _settle(values: dict[str, Any], origins: dict[str, str]) -> Settings:
+def _settle(values: dict[str, Any], origins: dict[str, str]) -> DaemonConfig:
     """Fill what depends on other options, and refuse contradictions."""
     node_id = values["node_id"]
     if node_id is None:
@@ -447,7 +668,7 @@ def _settle(values: dict[str, Any], origins: dict[str, str]) -> Settings:
                 "a node of --peers makes the group, a --join node is added to it later"
             )
         if values["listen"] is None and values["advertise"] is None:
-            raise ConfigError("--join needs --listen host:port, the address peers reach this node at")
+            raise ConfigError("--join needs --listen host:port, where peers reach this node")
     elif peers and own is None:
         raise ConfigError(
             f"id {node_id} is not in --peers ({', '.join(map(str, sorted(peers)))}): add its own "
@@ -486,7 +707,7 @@ def _settle(values: dict[str, Any], origins: dict[str, str]) -> Settings:
             f"--admin-socket {values['admin_socket']} is longer than the {SOCKET_PATH_BYTES_MAX} "
             "bytes a socket's path may have: choose a shorter one"
         )
-    return Settings(origins=origins, **values)
+    return DaemonConfig(origins=origins, **values)
 
 
 def _refuse_plaintext(addresses: Sequence[str]) -> None:
@@ -538,4 +759,4 @@ def _read_file(file: Path) -> dict[str, Any]:
     return found
 
 
-assert {field.name for field in fields(Settings)} == {*_BY_NAME, "origins"}
+assert {field.name for field in fields(DaemonConfig)} == {*_BY_NAME, "origins"}

@@ -23,9 +23,9 @@ The order, and why:
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from raft import RawNode, Ready, ReadState, SoftState, is_empty_snap
+from raft import RawNode, ReadState, Ready, SoftState, is_empty_snap
 from raft.eraftpb import Entry, HardState, Message, Snapshot
 
 AppliedT = TypeVar("AppliedT")
@@ -54,7 +54,10 @@ class Plan:
     def writes(self) -> bool:
         """Whether there is anything to write."""
         return bool(
-            self.entries or self.committed or self.hard_state is not None or self.snapshot is not None
+            self.entries
+            or self.committed
+            or self.hard_state is not None
+            or self.snapshot is not None
         )
 
 
@@ -121,6 +124,9 @@ class Effects(Generic[AppliedT]):
     """May leave now, in this order."""
     applied: list[AppliedT] = field(default_factory=list)
     """What the disk side reported for each applied entry, in log order."""
+    applied_index: int = 0
+    applied_term: int = 0
+    """Of the last entry that was applied; 0 if none was."""
     read_states: list[ReadState] = field(default_factory=list)
     soft_state: SoftState | None = None
     """The newest, if leader or role changed."""
@@ -133,6 +139,8 @@ class Effects(Generic[AppliedT]):
 class Driver(Generic[AppliedT]):
     """Carries out plans of one `RawNode`: write now, flush when told, release what that allows.
 
+    Source: raft-rs 0.7 ``RawNode::advance_append_async``, ``on_persist_ready``.
+
     Args:
         raw: The node; only this object calls its ready/advance family.
         persist: Writes a plan's snapshot, entries, hard state and applied changes as one atomic
@@ -142,7 +150,7 @@ class Driver(Generic[AppliedT]):
 
     __slots__ = ("_failed", "_persist", "_pipeline", "_released", "raw")
 
-    def __init__(self, raw: RawNode, persist: Callable[[Plan], Sequence[AppliedT]]) -> None:
+    def __init__(self, raw: RawNode[Any], persist: Callable[[Plan], Sequence[AppliedT]]) -> None:
         self.raw = raw
         self._persist = persist
         self._pipeline = Pipeline()
@@ -200,8 +208,8 @@ class Driver(Generic[AppliedT]):
                 raw.on_persist_ready(settled.number)
             if plan.committed:
                 raw.advance_apply_to(plan.committed[-1].index)
-            elif plan.snapshot is not None:
-                raw.advance_apply_to(plan.snapshot.metadata.index)
+                last = plan.committed[-1]
+                effects.applied_index, effects.applied_term = last.index, last.term
         effects.more = raw.has_ready()
         return effects
 

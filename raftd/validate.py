@@ -1,9 +1,11 @@
 """What stands before the core: whether a message from a peer can be stepped at all.
 
-The core trusts what it is handed to be well-formed; here that is made true. Every refusal has a
-`Reason`, which is counted and logged; the message is dropped and the core is not touched. Raft is
-not Byzantine-tolerant: a peer that lies consistently is not found out here, only one whose bytes
-could raise inside the core, take memory without bound, or be meant for somebody else.
+Here is decided what the daemon knows and the core does not: whether a message comes from the peer
+whose connection it came on, is meant for this node, and stays within bounds. The core itself checks
+a log's continuity and refuses (``MessageRefused``) without changing anything; that is counted here
+too, as ``PROTOCOL``. Every refusal has a `Reason`; the message is dropped. Raft is not
+Byzantine-tolerant: a peer that lies consistently is not found out, only one whose bytes could raise
+inside the core, take memory without bound, or be meant for somebody else.
 """
 
 from collections import Counter
@@ -64,6 +66,7 @@ class Reason(StrEnum):
     TOO_MANY_ENTRIES = "too_many_entries"
     BAD_ENTRIES = "bad_entries"
     BAD_CONF_CHANGE = "bad_conf_change"
+    PROTOCOL = "protocol"
     BAD_COMMIT = "bad_commit"
     BAD_SNAPSHOT = "bad_snapshot"
     BAD_CONTEXT = "bad_context"
@@ -72,8 +75,8 @@ class Reason(StrEnum):
 
 _FROM_PEERS: Final = frozenset(
     {
-        MsgPropose, MsgAppend, MsgAppendResponse, MsgRequestVote, MsgRequestVoteResponse, MsgSnapshot,
-        MsgHeartbeat, MsgHeartbeatResponse, MsgTransferLeader, MsgTimeoutNow, MsgReadIndex,
+        MsgPropose, MsgAppend, MsgAppendResponse, MsgRequestVote, MsgRequestVoteResponse,
+        MsgSnapshot, MsgHeartbeat, MsgHeartbeatResponse, MsgTransferLeader, MsgTimeoutNow, MsgReadIndex,
         MsgReadIndexResp, MsgRequestPreVote, MsgRequestPreVoteResponse,
     }
 )  # fmt: skip
@@ -81,7 +84,7 @@ _FROM_PEERS: Final = frozenset(
 _LOCAL_TYPE_MAX: Final = 18
 """Highest message type there is; those at or below it and not from peers are local."""
 
-_MAY_HAVE_NO_TERM: Final = frozenset({MsgPropose, MsgReadIndex, MsgTransferLeader, MsgReadIndexResp})
+_WITHOUT_TERM: Final = frozenset({MsgPropose, MsgReadIndex, MsgTransferLeader, MsgReadIndexResp})
 _RELAYED: Final = frozenset({MsgPropose, MsgReadIndex, MsgTransferLeader, MsgReadIndexResp})
 """Followers forward these; the sender named in them may be another member."""
 
@@ -111,11 +114,15 @@ class Validator:
         self.refused: Counter[Reason] = Counter()
 
     def check(self, message: Message, peer_id: int) -> Reason | None:
-        """Return why ``message``, received from ``peer_id``, is refused; None if it may be stepped."""
+        """Return why ``message``, received from ``peer_id``, is refused; None if it is not."""
         reason = self._check(message, peer_id)
         if reason is not None:
             self.refused[reason] += 1
         return reason
+
+    def count(self, reason: Reason) -> None:
+        """Count a message that the core refused."""
+        self.refused[reason] += 1
 
     def _check(self, message: Message, peer_id: int) -> Reason | None:
         kind = message.msg_type
@@ -127,7 +134,8 @@ class Validator:
         if sender != peer_id and (kind not in _RELAYED or sender == 0):
             return Reason.WRONG_SENDER
         term = message.term
-        if term > INDEX_MAX or (term == 0 and kind not in _MAY_HAVE_NO_TERM):
+        # A node that has never heard of a term says no in term 0.
+        if term > INDEX_MAX or (term == 0 and kind not in _WITHOUT_TERM and not message.reject):
             return Reason.BAD_TERM
         if (
             message.index > INDEX_MAX
@@ -165,18 +173,15 @@ class Validator:
         if message.log_term > message.term:
             return Reason.BAD_TERM
         entries = message.entries
+        if not entries:
+            return None
         if len(entries) > ENTRIES_MAX:
             return Reason.TOO_MANY_ENTRIES
-        index, term, limit = message.index, message.log_term, message.term
-        for entry in entries:
-            index += 1
-            # Terms never fall along a log and never pass that of the leader who sends it.
-            if entry.index != index or not term <= entry.term <= limit or entry.term == 0:
-                return Reason.BAD_ENTRIES
-            term = entry.term
-            if entry.entry_type != EntryNormal and (reason := _entry_payload(entry)) is not None:
-                return reason
-        return None
+        # Both ends here; what is between them the core reads one by one, and refuses as a whole.
+        last = entries[-1]
+        if entries[0].index != message.index + 1 or last.index != message.index + len(entries):
+            return Reason.BAD_ENTRIES
+        return None if message.log_term <= last.term <= message.term else Reason.BAD_ENTRIES
 
     def _propose(self, message: Message) -> Reason | None:
         if not 0 < len(message.entries) <= ENTRIES_MAX:
@@ -248,10 +253,14 @@ def valid_conf_change(change: ConfChange) -> bool:
 
 
 def valid_conf_state(state: ConfState) -> bool:
-    """Whether a configuration has voters, no id twice in a role, none that both votes and learns."""
+    """Whether somebody votes, no id is twice in a role, and none both votes and learns."""
     groups = (state.voters, state.learners, state.voters_outgoing, state.learners_next)
     for group in (*groups, state.learners_outgoing, state.promotable):
-        if len(group) > MEMBERS_MAX or len(set(group)) != len(group) or not all(map(valid_id, group)):
+        if (
+            len(group) > MEMBERS_MAX
+            or len(set(group)) != len(group)
+            or not all(map(valid_id, group))
+        ):
             return False
     if not state.voters:
         return False

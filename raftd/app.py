@@ -1,0 +1,585 @@
+"""The daemon: opens the data, puts the parts together, runs until told to stop.
+
+What can end it, and with which status: a signal (0), a failed disk or another surprise (1), data
+that is not this node's (4), corrupt data (9), a broken invariant (70), data in use (75).
+"""
+
+import asyncio
+import gc
+import hashlib
+import os
+import random
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from raft import Config, InvariantViolation, RawNode
+from raft.eraftpb import ConfState
+from raftd import __version__
+from raftd.admin import AdminServer, SocketInUse
+from raftd.applier import Applier
+from raftd.config import TICKS_PER_HEARTBEAT, DaemonConfig
+from raftd.joining import Announcer, find_group
+from raftd.kvstore import (
+    CorruptionError,
+    DataDirError,
+    LockedError,
+    StoreError,
+)
+from raftd.log import Log, set_up
+from raftd.members import AddressBook, Membership, member_ids
+from raftd.node import Node
+from raftd.peers import Peers
+from raftd.plan import Driver
+from raftd.relay import Relays
+from raftd.replica import Replica
+from raftd.rocks import RocksStore, is_initialized
+from raftd.service import Parts, Service
+from raftd.snapshot import SnapshotStore, clear_stage
+from raftd.snapshots import Snapshots
+from raftd.state_machine import UnknownStateMachine, create
+from raftd.storage import Identity, IdentityError, LogStore
+from raftd.transport.inbound import Inbound
+from raftd.transport.outbound import Outbound, dial
+from raftd.views import now_ms
+from raftwire.errors import HelloRefused, RemoteError
+from raftwire.peer import Expectations, Hello
+
+EXIT_OK: Final = 0
+EXIT_RUNTIME: Final = 1
+EXIT_IDENTITY: Final = 4
+EXIT_CORRUPT: Final = 9
+EXIT_INVARIANT: Final = 70
+EXIT_LOCKED: Final = 75
+
+_DRAIN_SECONDS_MAX: Final = 2.0
+
+
+class StartRefused(Exception):
+    """The node may not start as it was asked to; the text says why and what to do."""
+
+
+def run(config: DaemonConfig) -> int:
+    """Run the daemon until it ends; return its exit status."""
+    log = set_up(config.log_level, config.log_format).bind(node=config.node_id)
+    factory, loop_name = _loop_factory(config.loop)
+    # What the start has built stays: no collection needs to look at it again.
+    gc.set_threshold(20_000, 20, 20)
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(_main(config, log, loop_name))
+
+
+def _loop_factory(
+    choice: str,
+) -> tuple[Callable[[], asyncio.AbstractEventLoop] | None, str]:
+    if choice == "asyncio":
+        return None, "asyncio"
+    try:
+        import uvloop
+    except ImportError:
+        if choice == "uvloop":
+            raise SystemExit("raftd: --loop uvloop: uvloop is not installed") from None
+        return None, "asyncio"
+    return uvloop.new_event_loop, "uvloop"
+
+
+async def _main(config: DaemonConfig, log: Log, loop_name: str) -> int:
+    daemon = Daemon(config, log, loop_name)
+    try:
+        await daemon.run()
+    except BaseException as error:
+        status = exit_status(error)
+        if status is None:
+            raise
+        log.critical("raftd stops", status=status, reason=str(error) or type(error).__name__)
+        if status in (EXIT_RUNTIME, EXIT_INVARIANT) and not isinstance(
+            error, (StoreError, StartRefused, OSError, SocketInUse)
+        ):
+            log.error("where it happened", exc_info=error)
+        return status
+    return EXIT_OK
+
+
+def exit_status(error: BaseException) -> int | None:
+    """Return the exit status that ``error`` stands for; None for what is not ours to judge."""
+    if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, SystemExit)):
+        return None
+    if isinstance(error, LockedError):
+        return EXIT_LOCKED
+    if isinstance(error, CorruptionError):
+        return EXIT_CORRUPT
+    if isinstance(
+        error, (IdentityError, StartRefused, UnknownStateMachine, DataDirError, HelloRefused)
+    ):
+        return EXIT_IDENTITY
+    if isinstance(error, InvariantViolation):
+        return EXIT_INVARIANT
+    return EXIT_RUNTIME
+
+
+def cluster_id_of(peers: Mapping[int, str], token: str) -> bytes:
+    """Return the id of a group made by starting nodes with these peers.
+
+    All first members must come to the same id without speaking to each other, so it is derived
+    from what they are all given: ids, addresses and the token.
+    """
+    text = "".join(f"{node_id}={peers[node_id]}\n" for node_id in sorted(peers))
+    return hashlib.sha256(f"raftd cluster\n{token}\n{text}".encode()).digest()[:16]
+
+
+class Daemon:
+    """One running node."""
+
+    def __init__(self, config: DaemonConfig, log: Log, loop_name: str) -> None:
+        self.config = config
+        self.log = log
+        self._loop = asyncio.get_running_loop()
+        self._loop_name = loop_name
+        self._incarnation = (int.from_bytes(os.urandom(8)) >> 1) or 1
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._announcer: Announcer | None = None
+        self._local: Expectations | None = None
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run until a signal or a failure ends it.
+
+        Raises:
+            BaseException: What made it stop, other than a signal.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._signalled, number)
+        store = await self._open()
+        if store is None:
+            return  # Told to stop while it still looked for its group.
+        closing = False
+        try:
+            self._assemble(store)
+            await self._listen()
+            self._begin()
+            await self._stop.wait()
+            closing = True
+            if self._failure is None:
+                await self._orderly_stop()
+        finally:
+            await self._close(store, clean=closing and self._failure is None)
+        if self._failure is not None:
+            raise self._failure
+
+    def _signalled(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            self.log.warning("stopping at once", signal=signal.Signals(number).name)
+            self._hurry.set()
+            return
+        self.log.info("stopping", signal=signal.Signals(number).name)
+        self._stop.set()
+
+    def _failed(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+        self._stop.set()
+
+    # --- opening ------------------------------------------------------------------------------
+
+    async def _open(self) -> LogStore | None:
+        config = self.config
+        directory = Path(os.path.abspath(config.data_dir))
+        if is_initialized(directory):
+            return self._reopen(directory)
+        if config.join:
+            return await self._join(directory)
+        if not config.peers:
+            raise StartRefused(
+                f"{directory} holds no data, and there are neither --peers to make a group with "
+                "nor --join to be added to one: give one of them, or the right --data-dir"
+            )
+        return self._bootstrap(directory)
+
+    def _reopen(self, directory: Path) -> LogStore:
+        config = self.config
+        chosen = config.origins["state_machine"] != "default"
+        kv = RocksStore.open(directory)
+        try:
+            return LogStore.open(
+                kv,
+                node_id=config.node_id,
+                state_machine=config.state_machine if chosen else None,
+            )
+        except BaseException:
+            kv.close()
+            raise
+
+    def _bootstrap(self, directory: Path) -> LogStore:
+        config = self.config
+        create(config.state_machine)  # Refuse an unknown name before anything is made.
+        identity = Identity(
+            cluster_id_of(config.peers, config.cluster_token),
+            config.node_id,
+            config.state_machine,
+            created_ms=now_ms(),
+        )
+        kv = RocksStore.create(directory)
+        try:
+            store = LogStore.bootstrap(
+                kv, identity, ConfState(voters=sorted(config.peers)), config.peers
+            )
+        except BaseException:
+            kv.close()
+            raise
+        self.log.info(
+            "made a new group's member",
+            cluster=identity.cluster_id.hex(), voters=sorted(config.peers), data=str(directory),
+        )  # fmt: skip
+        return store
+
+    async def _join(self, directory: Path) -> LogStore | None:
+        config = self.config
+        chosen = config.origins["state_machine"] != "default"
+        mine = Expectations(
+            node_id=config.node_id,
+            cluster_id=b"",
+            incarnation=self._incarnation,
+            state_machine=config.state_machine if chosen else "",
+            version=__version__,
+            advertise=config.advertise,
+        )
+        finding = self._loop.create_task(find_group(config.join, mine, self.log))
+        stopping = self._loop.create_task(self._stop.wait())
+        await asyncio.wait({finding, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not finding.done():
+            finding.cancel()
+            return None
+        reply = finding.result()
+        create(reply.state_machine)
+        identity = Identity(
+            reply.cluster_id, config.node_id, reply.state_machine, created_ms=now_ms()
+        )
+        kv = RocksStore.create(directory)
+        try:
+            store = LogStore.join(kv, identity, dict(reply.addrs))
+        except BaseException:
+            kv.close()
+            raise
+        self.log.info(
+            "found the group, waiting to be added",
+            cluster=identity.cluster_id.hex(), data=str(directory),
+        )  # fmt: skip
+        return store
+
+    # --- putting together ---------------------------------------------------------------------
+
+    def _assemble(self, store: LogStore) -> None:
+        config, log, loop = self.config, self.log, self._loop
+        clear_stage(store.kv, store.load_epoch())
+        machine = create(store.identity.state_machine)
+        self.applier = applier = Applier(
+            store.kv,
+            store,
+            machine,
+            lambda entry: raw.apply_conf_entry(entry),  # noqa: PLW0108  (made below)
+            own_incarnation=self._incarnation,
+        )
+        raw: RawNode[LogStore] = RawNode(
+            Config(
+                id=config.node_id,
+                tag=str(config.node_id),
+                election_tick=config.election_ticks,
+                heartbeat_tick=TICKS_PER_HEARTBEAT,
+                applied=store.applied.index,
+                max_size_per_msg=config.max_size_per_msg,
+                max_inflight_msgs=config.max_inflight_msgs,
+                max_inflight_bytes=config.max_inflight_bytes,
+                max_uncommitted_size=config.max_uncommitted_size,
+                max_committed_size_per_ready=config.max_committed_size,
+                check_quorum=True,
+                pre_vote=True,
+                batch_append=True,
+                disable_proposal_forwarding=True,
+            ),
+            store,
+            log.bind(part="raft"),
+            random.SystemRandom(),
+        )
+        self.book = book = AddressBook(config.node_id, config.advertise)
+        book.replicated = dict(applier.addresses)
+        self.replica = Replica(store, applier)
+        self.outbound = Outbound(
+            self._mine,
+            log,
+            on_unreachable=self._unreachable,
+            on_snapshot=lambda message: self.snapshots.send(message),  # noqa: PLW0108  (made below)
+            on_up=lambda peer_id: self.node.links_changed(),
+            on_down=self._link_lost,
+        )
+        self._unreported: set[int] = set()
+        self.node = node = Node(
+            config,
+            raw,
+            Driver(raw, self.replica.persist),
+            store.sync,
+            self.outbound,
+            self._incarnation,
+            log,
+            self._failed,
+        )
+        node.why_unreachable = self._why_unreachable
+        node.on_conf_change = self._conf_changed
+        node.on_applied.append(self._applied)
+        self.relays = Relays(self.outbound.send_frame)
+        self.membership = Membership(node, book, self._probe)
+        self.parts = Parts(
+            config=config,
+            identity=store.identity,
+            node=node,
+            store=store,
+            applier=applier,
+            outbound=self.outbound,
+            book=book,
+            membership=self.membership,
+            relays=self.relays,
+            loop=loop,
+            loop_name=self._loop_name,
+            started=loop.time(),
+            config_since=loop.time(),
+        )
+        self.snapshots = Snapshots(
+            config,
+            node,
+            store,
+            applier,
+            self.replica,
+            SnapshotStore(Path(os.path.abspath(config.data_dir)) / "snapshots"),
+            book,
+            self._mine,
+            log,
+        )
+        self.service = Service(self.parts)
+        self.peers = Peers(
+            node,
+            self.service,
+            self.snapshots,
+            self.outbound,
+            self.relays,
+            book,
+            self.parts.heard,
+            self._mine,
+            self._refresh_links,
+            log,
+        )
+        self.inbound = Inbound(self.peers, log)
+        self.admin = AdminServer(config, self.service, log)
+        node.on_turn_end = self.admin.flush
+        self.parts.client_count = lambda: self.admin.count
+        self.parts.refused_connections = lambda: self.inbound.refused
+        self.parts.snapshot_info = self.snapshots.info
+        self.parts.snapshot_progress = self.snapshots.progress
+        self._tell_differences()
+
+    async def _listen(self) -> None:
+        config = self.config
+        try:
+            await self.inbound.listen(config.listen)
+        except OSError as error:
+            raise StartFailed(
+                f"cannot listen on {config.listen} for peers: {error.strerror or error}; "
+                "is another raftd running there, or is --listen not an address of this host?"
+            ) from None
+        try:
+            await self.admin.listen()
+        except OSError as error:
+            raise StartFailed(
+                f"cannot make the admin socket {config.admin_socket}: {error.strerror or error}"
+            ) from None
+
+    def _begin(self) -> None:
+        gc.collect()
+        gc.freeze()
+        self.node.start()
+        self._refresh_links()
+        if self.config.join:
+            self._announcer = Announcer(
+                self.config.join, self._mine, self._is_waiting, self.log
+            )
+        self.log.info(
+            "serving",
+            version=__version__,
+            peers=self.config.listen,
+            admin=str(self.config.admin_socket),
+            loop=self._loop_name,
+            cluster=self.parts.identity.cluster_id.hex(),
+            applied=self.applier.index,
+        )
+
+    def _is_waiting(self) -> bool:
+        prs = self.node.raft.prs
+        return self.config.node_id not in prs.ids() and self.config.node_id not in prs.removed
+
+    def _tell_differences(self) -> None:
+        """Say where the flags differ from what the group has agreed on, which wins."""
+        config, agreed = self.config, self.book.replicated
+        if not agreed or config.origins["peers"] == "default":
+            return
+        for node_id in sorted({*config.peers, *agreed}):
+            given, known = config.peers.get(node_id), agreed.get(node_id)
+            if given != known:
+                self.log.warning(
+                    "--peers differs from the group's own membership, which is used",
+                    peer=node_id, flag=given or "absent", group=known or "absent",
+                )  # fmt: skip
+
+    # --- between the parts --------------------------------------------------------------------
+
+    def _mine(self) -> Expectations:
+        found = self._local
+        prs = self.node.raft.prs
+        if found is None or found.removed is not prs.removed:
+            identity = self.parts.identity
+            found = self._local = Expectations(
+                node_id=identity.node_id,
+                cluster_id=identity.cluster_id,
+                incarnation=self._incarnation,
+                state_machine=identity.state_machine,
+                version=__version__,
+                advertise=self.config.advertise,
+                # Any id of this group is heard: whoever lags behind a change of membership must
+                # still vote for the members that it does not know of yet.
+                members=None,
+                removed=prs.removed,
+                addrs=self.book.replicated,
+            )
+        return found
+
+    def _conf_changed(self, state: ConfState) -> None:
+        self._local = None
+        self.parts.config_since = self._loop.time()
+        self.log.info(
+            "configuration",
+            voters=sorted(state.voters),
+            learners=sorted(state.learners),
+            voters_outgoing=sorted(state.voters_outgoing),
+            index=state.config_index,
+        )
+        if self.config.node_id in state.removed and self.config.node_id not in member_ids(state):
+            self.log.warning(
+                "this node has been removed from its group: it may be stopped, and its data deleted"
+            )
+        self._refresh_links()
+
+    def _applied(self) -> None:
+        if self.applier.addresses is not self._addresses_seen:
+            self._addresses_seen = self.applier.addresses
+            self._local = None
+            self._refresh_links()
+        self.snapshots.consider()
+
+    _addresses_seen: Mapping[int, str] | None = None
+
+    def _refresh_links(self) -> None:
+        self.book.replicated = dict(self.applier.addresses)
+        state = self.node.raft.prs.to_conf_state()
+        self.outbound.set_peers(self.book.links(state, self._loop.time()))
+
+    def _unreachable(self, peer_id: int) -> None:
+        # Told to the core after the present turn: it is in the middle of one.
+        if not self._unreported:
+            self._loop.call_soon(self._report_unreachable)
+        self._unreported.add(peer_id)
+
+    def _report_unreachable(self) -> None:
+        found, self._unreported = self._unreported, set()
+        for peer_id in sorted(found):
+            self.node.unreachable(peer_id)
+
+    def _link_lost(self, peer_id: int) -> None:
+        self.relays.lost(peer_id)
+        self.node.links_changed()
+
+    def _why_unreachable(self, peer_id: int) -> str:
+        link = self.outbound.link(peer_id)
+        if link is None:
+            return "its address is not known"
+        seconds = self._loop.time() - link.state.since
+        return f"{link.state.error or 'not connected'} for {seconds:.0f} s"
+
+    async def _probe(self, peer_id: int, address: str) -> str:
+        """Dial a node and return why that fails; empty if it is the one meant."""
+        if not address:
+            return "its address is not known"
+        try:
+            dialer, _ = await dial(address, self._mine(), Hello.RAFT, peer_id)
+        except (OSError, RemoteError) as error:
+            return f"{error} at {address}"
+        dialer.abort()
+        return ""
+
+    # --- stopping -----------------------------------------------------------------------------
+
+    async def _orderly_stop(self) -> None:
+        """Hand leadership over and let what is under way finish, within bounds."""
+        deadline = self._loop.time() + self.config.shutdown_timeout
+        work = self._loop.create_task(self._wind_down(deadline))
+        hurry = self._loop.create_task(self._hurry.wait())
+        await asyncio.wait({work, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (work, hurry):
+            task.cancel()
+        if work.done() and not work.cancelled() and work.exception() is not None:
+            self.log.warning("the stop was not orderly", reason=str(work.exception()))
+
+    async def _wind_down(self, deadline: float) -> None:
+        node = self.node
+        node.closing = True
+        if self.config.transfer_on_stop and node.is_leader:
+            target = node.best_successor()
+            if target:
+                self.log.info("handing leadership over", to=target)
+                node.call(lambda: node.raw.transfer_leader(target))
+                await self._until(
+                    lambda: not node.is_leader,
+                    min(deadline, self._loop.time() + 2 * self.config.election_timeout),
+                )
+        await self._until(
+            lambda: node.pending == 0, min(deadline, self._loop.time() + _DRAIN_SECONDS_MAX)
+        )
+
+    async def _until(self, holds: Callable[[], bool], deadline: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                while not holds():
+                    await self.node.changed()
+        except TimeoutError:
+            return
+
+    async def _close(self, store: LogStore, clean: bool) -> None:
+        """Close what has been opened, in the order in which nobody is left without an answer."""
+        if self._announcer is not None:
+            self._announcer.close()
+        if hasattr(self, "node"):
+            self.node.stop()
+        if hasattr(self, "admin"):
+            self.service.close()
+            # One round of the loop, so that what was just answered is written.
+            await asyncio.sleep(0)
+            self.admin.close()
+            self.snapshots.close()
+            self.inbound.close()
+            self.outbound.close()
+            await asyncio.sleep(0)
+        try:
+            store.close()
+        except Exception as error:
+            if clean:
+                raise
+            self.log.error("the data could not be closed in good order", reason=str(error))
+        self.log.info("stopped")
+
+
+class StartFailed(Exception):
+    """The node could not start for a reason outside its data."""
+
+
+__all__ = ["Daemon", "cluster_id_of", "exit_status", "run"]

@@ -1,0 +1,615 @@
+"""Changing who is in the group: from an operator's wish to a safe, replicated change.
+
+The core decides what may be appended; here is decided what is wise to ask for. Every new member
+needs an address that all can use, so addresses travel inside the change itself. A change whose new
+majority cannot be reached from the leader is refused: it would stop the group the moment it
+commits. All kinds of changes come down to one: a complete target and whether to stay joint.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from raft import (
+    ConfChangeError,
+    ConfChangeReason,
+    Error,
+    InvalidState,
+    ProposalDropped,
+    majority,
+)
+from raft.eraftpb import BeginMembershipChange, ConfChange, ConfState
+from raftd.applier import Applied
+from raftd.node import Node
+from raftd.views import configuration_message, phase_of
+from raftwire.envelope import CONTROL, Origin
+from raftwire.errors import AdminError, Code, Outcome
+from raftwire.limits import MEMBERS_MAX
+from raftwire.peer import Announce, ControlCommand, pack_conf_context
+from raftwire.proto.admin_pb2 import MemberChangeReply, MemberChangeRequest, Quorum
+
+_ANNOUNCED_SECONDS: Final = 30.0
+"""A node that has not announced itself for so long is forgotten."""
+
+_CODES: Final = {
+    ConfChangeReason.CONF_PENDING: Code.CONF_PENDING,
+    ConfChangeReason.UNAPPLIED: Code.CONF_PENDING,
+    ConfChangeReason.ALREADY_JOINT: Code.ALREADY_JOINT,
+    ConfChangeReason.NOT_JOINT: Code.NOT_JOINT,
+    ConfChangeReason.FINALIZE_IN_LOG: Code.CONF_PENDING,
+    ConfChangeReason.ROLLBACK_IN_LOG: Code.CONF_PENDING,
+    ConfChangeReason.REMOVED_ID: Code.REMOVED_MEMBER,
+    ConfChangeReason.CONFIG_CHANGED: Code.PRECONDITION,
+    ConfChangeReason.INVALID: Code.INVALID_CONFIG,
+    ConfChangeReason.NOT_LEADER: Code.NOT_LEADER,
+    ConfChangeReason.UNKNOWN_MEMBER: Code.UNKNOWN_MEMBER,
+}
+
+Kind = MemberChangeRequest
+
+
+def error_of(error: Error) -> AdminError:
+    """Return a refusal of the core as clients hear it."""
+    if isinstance(error, ConfChangeError):
+        return AdminError(_CODES[error.reason], error.message)
+    if isinstance(error, InvalidState):
+        return AdminError(Code.NOT_LEADER, str(error))
+    if isinstance(error, ProposalDropped):
+        return AdminError(Code.NO_LEADER, error.message)
+    return AdminError(Code.INVALID_CONFIG, str(error))
+
+
+class AddressBook:
+    """Where members listen. What the group has agreed on wins over whatever else was said."""
+
+    def __init__(self, own_id: int, own_address: str) -> None:
+        self.own_id = own_id
+        self.own_address = own_address
+        self.replicated: dict[int, str] = {}
+        """As agreed on by the group."""
+        self._hints: dict[int, str] = {}
+        self._announced: dict[int, tuple[str, float]] = {}
+
+    def hint(self, node_id: int, address: str) -> bool:
+        """Note where a peer says that it listens; return whether that is new and of use."""
+        if not address or self._hints.get(node_id) == address:
+            return False
+        if len(self._hints) >= MEMBERS_MAX and node_id not in self._hints:
+            return False
+        self._hints[node_id] = address
+        return node_id not in self.replicated
+
+    def announced(self, announce: Announce, now: float) -> bool:
+        """Note a node that waits to be added; return whether it was not known."""
+        fresh = self._announced.get(announce.id, ("", 0.0))[0] != announce.addr
+        if fresh and len(self._announced) >= MEMBERS_MAX:
+            self._announced = {
+                node_id: found
+                for node_id, found in self._announced.items()
+                if now - found[1] < _ANNOUNCED_SECONDS
+            }
+            if len(self._announced) >= MEMBERS_MAX:
+                return False
+        self._announced[announce.id] = (announce.addr, now)
+        return fresh
+
+    def waiting(self, now: float) -> dict[int, str]:
+        """Return the nodes that announced themselves lately and are not in the group."""
+        return {
+            node_id: address
+            for node_id, (address, seen) in sorted(self._announced.items())
+            if now - seen < _ANNOUNCED_SECONDS and node_id not in self.replicated
+        }
+
+    def find(self, node_id: int, now: float) -> str:
+        """Return where a node listens; empty if nobody said."""
+        if node_id == self.own_id:
+            return self.replicated.get(node_id, self.own_address)
+        if node_id in self.replicated:
+            return self.replicated[node_id]
+        address, seen = self._announced.get(node_id, ("", 0.0))
+        if address and now - seen < _ANNOUNCED_SECONDS:
+            return address
+        return self._hints.get(node_id, "")
+
+    def links(self, state: ConfState, now: float) -> dict[int, str]:
+        """Return whom to hold a link to: every other member with a known address.
+
+        A node without a configuration yet links to whoever has spoken to it: its answers must get
+        to the leader that adds it.
+        """
+        ids = member_ids(state) or set(self._hints)
+        return {
+            node_id: address
+            for node_id in sorted(ids)
+            if node_id != self.own_id and (address := self.find(node_id, now))
+        }
+
+
+def member_ids(state: ConfState) -> set[int]:
+    """Return every member of a configuration, joint or not."""
+    return {
+        *state.voters,
+        *state.learners,
+        *state.voters_outgoing,
+        *state.learners_next,
+        *state.learners_outgoing,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The configuration that a change leads to."""
+
+    voters: frozenset[int]
+    learners: frozenset[int]
+    promotable: frozenset[int] = frozenset()
+    addresses: Mapping[int, str] = field(default_factory=dict)
+    hold: bool = False
+    """Stay joint until somebody finalizes."""
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """All members."""
+        return self.voters | self.learners
+
+
+def target_of(request: MemberChangeRequest, now: ConfState) -> Target:
+    """Return what a request asks for, seen from the configuration ``now``.
+
+    Raises:
+        AdminError: it names a member that is not there, or adds one that is.
+    """
+    voters, learners = frozenset(now.voters), frozenset(now.learners)
+    promotable = frozenset(now.promotable)
+    addresses = dict(request.addrs)
+    kind, node_id = request.kind, request.id
+    if kind in (Kind.BEGIN, Kind.CHANGE):
+        _refuse_doubles(request)
+        target = Target(
+            frozenset(request.voters),
+            frozenset(request.learners),
+            promotable & frozenset(request.learners),
+            addresses,
+            hold=kind == Kind.BEGIN and not request.auto_finalize,
+        )
+    elif kind in (Kind.ADD, Kind.ADD_LEARNER, Kind.ADD_VOTER):
+        if node_id in voters | learners:
+            raise AdminError(Code.MEMBER_EXISTS, f"node {node_id} is a member already")
+        if request.addr:
+            addresses[node_id] = request.addr
+        new = frozenset((node_id,))
+        if kind == Kind.ADD_VOTER:
+            target = Target(voters | new, learners, promotable, addresses)
+        else:
+            marked = promotable | new if kind == Kind.ADD else promotable
+            target = Target(voters, learners | new, marked, addresses)
+    elif kind == Kind.PROMOTE:
+        _require(node_id, learners, "a learner")
+        new = frozenset((node_id,))
+        target = Target(voters | new, learners - new, promotable - new)
+    elif kind == Kind.DEMOTE:
+        _require(node_id, voters, "a voter")
+        new = frozenset((node_id,))
+        target = Target(voters - new, learners | new, promotable)
+    elif kind == Kind.REMOVE:
+        _require(node_id, voters | learners, "a member")
+        gone = frozenset((node_id,))
+        target = Target(voters - gone, learners - gone, promotable - gone)
+    elif kind == Kind.REPLACE:
+        _require(node_id, voters | learners, "a member")
+        if request.new_id in voters | learners:
+            raise AdminError(Code.MEMBER_EXISTS, f"node {request.new_id} is a member already")
+        gone, new = frozenset((node_id,)), frozenset((request.new_id,))
+        if request.addr:
+            addresses[request.new_id] = request.addr
+        if node_id in voters:
+            target = Target(voters - gone | new, learners, promotable, addresses)
+        else:
+            target = Target(voters, learners - gone | new, promotable - gone, addresses)
+    else:
+        raise AdminError(Code.INVALID_REQUEST, "unknown kind of change")
+    _refuse_impossible(target)
+    return target
+
+
+def _refuse_doubles(request: MemberChangeRequest) -> None:
+    for name, ids in (("voters", request.voters), ("learners", request.learners)):
+        if len(set(ids)) != len(ids):
+            raise AdminError(Code.INVALID_CONFIG, f"an id is named twice among the {name}")
+
+
+def _require(node_id: int, ids: Iterable[int], what: str) -> None:
+    if node_id not in ids:
+        raise AdminError(Code.UNKNOWN_MEMBER, f"node {node_id} is not {what} of the group")
+
+
+def _refuse_impossible(target: Target) -> None:
+    if not target.voters:
+        raise AdminError(Code.INVALID_CONFIG, "nobody would vote: a group needs a voter")
+    both = target.voters & target.learners
+    if both:
+        raise AdminError(Code.INVALID_CONFIG, f"node {min(both)} is named as voter and as learner")
+    if len(target.ids) > MEMBERS_MAX:
+        raise AdminError(Code.INVALID_CONFIG, f"a group has at most {MEMBERS_MAX} members")
+    if not all(0 < node_id < 2**53 for node_id in target.ids):
+        raise AdminError(Code.INVALID_CONFIG, "ids go from 1 to 2^53-1")
+
+
+class _Outcome:
+    """Hears what became of one proposal."""
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
+
+    def proposal_applied(self, request_id: int, applied: Applied) -> None:
+        if not self.future.done():
+            self.future.set_result(applied)
+
+    def request_failed(self, request_id: int, error: AdminError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def read_ready(self, request_id: int, index: int, data: bytes | None) -> None:
+        """Reads are not asked for here."""
+
+
+class Membership:
+    """Carries out changes of membership on the leader.
+
+    Args:
+        node: The engine.
+        book: Where members listen.
+        probe: Dials (id, address) and returns why that fails; empty if it is who it should be.
+    """
+
+    def __init__(
+        self, node: Node, book: AddressBook, probe: Callable[[int, str], Awaitable[str]]
+    ) -> None:
+        self._node = node
+        self._book = book
+        self._probe = probe
+        self._busy = False
+
+    async def change(self, request: MemberChangeRequest, seconds: float) -> MemberChangeReply:
+        """Carry out a change and return what came of it.
+
+        Raises:
+            AdminError: refused, with the reason, or its outcome is not known.
+        """
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        deadline = started + seconds
+        if request.kind == Kind.ABORT and request.campaign:
+            reply = await self._abort_by_force(deadline)
+        else:
+            self._require_leader()
+            if self._busy:
+                raise AdminError(
+                    Code.CONF_PENDING, "another change of membership is being carried out"
+                )
+            self._busy = True
+            try:
+                if request.kind in (Kind.FINALIZE, Kind.ABORT):
+                    reply = await self._leave(request, deadline)
+                elif request.kind == Kind.SET_ADDR:
+                    reply = await self._set_address(request, deadline)
+                else:
+                    reply = await self._enter(request, deadline)
+            finally:
+                self._busy = False
+        reply.took_ms = int((loop.time() - started) * 1000)
+        return reply
+
+    def _require_leader(self) -> None:
+        node = self._node
+        if not node.is_leader:
+            raise AdminError(
+                Code.NOT_LEADER,
+                f"node {node.id} does not lead; the leader is {node.raft.leader_id or 'unknown'}",
+            )
+
+    # --- into the joint state -----------------------------------------------------------------
+
+    async def _enter(self, request: MemberChangeRequest, deadline: float) -> MemberChangeReply:
+        node = self._node
+        before = node.raft.prs.to_conf_state()
+        if before.voters_outgoing:
+            raise AdminError(
+                Code.ALREADY_JOINT,
+                f"the group is between two configurations since entry {before.begin_index}",
+            )
+        if request.expect_config and request.expect_config != before.config_index:
+            raise AdminError(
+                Code.PRECONDITION,
+                f"the configuration was made by entry {before.config_index}, "
+                f"not {request.expect_config}",
+            )
+        target = target_of(request, before)
+        back = sorted((target.ids - member_ids(before)) & set(before.removed))
+        if back:
+            raise AdminError(
+                Code.REMOVED_MEMBER, f"id {back[0]} has left the group and may not return"
+            )
+        addresses = self._addresses(target, member_ids(before))
+        unreachable = await self._unreachable(target.voters, addresses)
+        reply = MemberChangeReply(
+            before=configuration_message(before),
+            quorum_before=self._quorum(before.voters, {}),
+            quorum_after=self._quorum(target.voters, unreachable),
+            leader_leaves=node.id not in target.voters,
+            dry_run=request.dry_run,
+        )
+        self._warn(reply, target, unreachable)
+        if len(target.voters) - len(unreachable) < majority(len(target.voters)):
+            words = ", ".join(f"{node_id} ({why})" for node_id, why in unreachable.items())
+            if not request.unsafe:
+                raise AdminError(
+                    Code.UNSAFE_RECONFIG,
+                    f"the new majority is not reachable: "
+                    f"{len(target.voters) - len(unreachable)} of {len(target.voters)} new voters "
+                    f"answer, {majority(len(target.voters))} are needed; unreachable: {words}",
+                    details={f"unreachable_{node_id}": why for node_id, why in unreachable.items()},
+                )
+        if request.dry_run:
+            reply.phase = "stable"
+            reply.after.CopyFrom(
+                configuration_message(
+                    ConfState(voters=sorted(target.voters), learners=sorted(target.learners))
+                )
+            )
+            _set_addresses(reply, {**self._book.replicated, **addresses}, target.ids)
+            return reply
+        self._require_leader()
+        applied = await self._propose_begin(request, target, addresses, deadline)
+        reply.index, reply.term = applied.index, applied.term
+        if not target.hold:
+            # Complete means: out of the joint state again, on this node too.
+            await self._until_stable(applied.index, deadline)
+            reply.index = node.raft.prs.config_index
+        if request.wait and target.promotable - frozenset(before.promotable):
+            await self._until_promoted(target.promotable - frozenset(before.promotable), deadline)
+            reply.index = node.raft.prs.config_index
+        return self._finished(reply)
+
+    def _addresses(self, target: Target, known: set[int]) -> dict[int, str]:
+        """Return the address of every new member, and every one that changes.
+
+        Raises:
+            AdminError: one is not known.
+        """
+        now = asyncio.get_running_loop().time()
+        addresses = {k: v for k, v in target.addresses.items() if k in target.ids}
+        missing: list[int] = []
+        for node_id in sorted(target.ids - known - addresses.keys()):
+            address = self._book.find(node_id, now)
+            if address:
+                addresses[node_id] = address
+            else:
+                missing.append(node_id)
+        if missing:
+            names = ", ".join(map(str, missing))
+            example = missing[0]
+            raise AdminError(
+                Code.UNKNOWN_MEMBER,
+                f"nobody knows where node {names} listens" if len(missing) == 1
+                else f"nobody knows where nodes {names} listen",
+                hint=(
+                    f"start it with `raftd --id {example} --join ...`, which announces its "
+                    f"address, or give --addr {example}=host:port"
+                ),
+            )  # fmt: skip
+        return addresses
+
+    async def _unreachable(
+        self, voters: frozenset[int], addresses: Mapping[int, str]
+    ) -> dict[int, str]:
+        """Return the voters of the target that do not answer, each with the reason."""
+        node = self._node
+        unsure = [
+            node_id
+            for node_id in sorted(voters)
+            if node_id != node.id and not node.reachable(node_id)
+        ]
+        now = asyncio.get_running_loop().time()
+        answers = await asyncio.gather(
+            *(
+                self._probe(node_id, addresses.get(node_id) or self._book.find(node_id, now))
+                for node_id in unsure
+            )
+        )
+        return {node_id: why for node_id, why in zip(unsure, answers, strict=True) if why}
+
+    @staticmethod
+    def _quorum(voters: Iterable[int], unreachable: Mapping[int, str]) -> Quorum:
+        count = len(list(voters))
+        needed = majority(count)
+        reachable = count - len(unreachable)
+        return Quorum(
+            voters=count,
+            needed=needed,
+            reachable=reachable,
+            tolerance=max(0, reachable - needed),
+        )
+
+    @staticmethod
+    def _warn(reply: MemberChangeReply, target: Target, unreachable: Mapping[int, str]) -> None:
+        voters = len(target.voters)
+        if voters - majority(voters) == 0:
+            reply.warnings.append(
+                f"{voters} voter{'s' if voters > 1 else ''}: the new configuration tolerates no "
+                "failure"
+            )
+        elif voters % 2 == 0:
+            reply.warnings.append(
+                f"{voters} voters tolerate no more failures than {voters - 1} would"
+            )
+        if reply.leader_leaves:
+            reply.warnings.append("the leader leaves: leadership is handed over first")
+        reply.warnings.extend(
+            f"node {node_id} does not answer: {why}" for node_id, why in unreachable.items()
+        )
+
+    async def _propose_begin(
+        self,
+        request: MemberChangeRequest,
+        target: Target,
+        addresses: Mapping[int, str],
+        deadline: float,
+    ) -> Applied:
+        node = self._node
+        outcome = _Outcome()
+        seconds = deadline - asyncio.get_running_loop().time()
+        sequence, appended = node.expect_applied(outcome, 0, seconds)
+        origin = Origin(CONTROL, node.id, node.incarnation, sequence)
+        change = ConfChange(
+            change_type=BeginMembershipChange,
+            configuration=ConfState(
+                voters=sorted(target.voters),
+                learners=sorted(target.learners),
+                promotable=sorted(target.promotable),
+            ),
+            hold=target.hold,
+            successor=request.successor,
+            expected_config_index=request.expect_config,
+            context=pack_conf_context(origin, addresses),
+        )
+        try:
+            node.call(lambda: node.raw.propose_conf_change(b"", change))
+        except Error as error:
+            raise error_of(error) from None
+        appended(node.raft.term)
+        applied = await outcome.future
+        if node.raft.prs.config_index < applied.index:
+            raise AdminError(
+                Code.PRECONDITION, "the change was applied but found impossible by then"
+            )
+        return applied
+
+    # --- out of it ----------------------------------------------------------------------------
+
+    async def _leave(self, request: MemberChangeRequest, deadline: float) -> MemberChangeReply:
+        node = self._node
+        before = node.raft.prs.to_conf_state()
+        if not before.voters_outgoing:
+            raise AdminError(Code.NOT_JOINT, "the group is not between two configurations")
+        if request.expect_config and request.expect_config != before.config_index:
+            raise AdminError(
+                Code.PRECONDITION,
+                f"the configuration was made by entry {before.config_index}, "
+                f"not {request.expect_config}",
+            )
+        abort = request.kind == Kind.ABORT
+        lasting = before.voters_outgoing if abort else before.voters
+        reply = MemberChangeReply(
+            before=configuration_message(before),
+            leader_leaves=node.id not in lasting,
+            dry_run=request.dry_run,
+        )
+        if request.dry_run:
+            reply.phase = phase_of(node)
+            return reply
+        propose = node.raw.propose_rollback if abort else node.raw.propose_finalize
+        try:
+            node.call(propose)
+        except Error as error:
+            raise error_of(error) from None
+        # Not by the entry's origin: when the leader leaves, its successor proposes the entry.
+        await self._until_stable(before.begin_index, deadline)
+        reply.index, reply.term = node.raft.prs.config_index, node.raft.term
+        return self._finished(reply)
+
+    async def _abort_by_force(self, deadline: float) -> MemberChangeReply:
+        node = self._node
+        before = node.raft.prs.to_conf_state()
+        if not before.voters_outgoing:
+            raise AdminError(Code.NOT_JOINT, "the group is not between two configurations")
+        try:
+            node.call(node.raw.campaign_for_rollback)
+        except Error as error:
+            raise error_of(error) from None
+        await self._until_stable(before.begin_index, deadline)
+        reply = MemberChangeReply(
+            before=configuration_message(before),
+            index=node.raft.prs.config_index,
+            term=node.raft.term,
+        )
+        return self._finished(reply)
+
+    async def _set_address(
+        self, request: MemberChangeRequest, deadline: float
+    ) -> MemberChangeReply:
+        node = self._node
+        state = node.raft.prs.to_conf_state()
+        _require(request.id, member_ids(state), "a member")
+        if not request.unsafe:
+            why = "" if request.id == node.id else await self._probe(request.id, request.addr)
+            if why:
+                raise AdminError(
+                    Code.MEMBER_UNREACHABLE,
+                    f"node {request.id} does not answer at {request.addr}: {why}",
+                    hint="start it there first; --unsafe skips this check",
+                )
+        reply = MemberChangeReply(
+            before=configuration_message(state), dry_run=request.dry_run, phase=phase_of(node)
+        )
+        if request.dry_run:
+            return reply
+        command = ControlCommand()
+        command.set_addr.id, command.set_addr.addr = request.id, request.addr
+        outcome = _Outcome()
+        seconds = deadline - asyncio.get_running_loop().time()
+        refused = node.propose_control(outcome, 0, command.SerializeToString(), seconds)
+        if refused is not None:
+            raise refused
+        applied = await outcome.future
+        reply.index, reply.term = applied.index, applied.term
+        return self._finished(reply)
+
+    # --- waiting ------------------------------------------------------------------------------
+
+    async def _until_stable(self, since: int, deadline: float) -> None:
+        """Wait until the joint state begun by entry ``since`` is over on this node."""
+        prs = self._node.raft.prs
+        await self._until(
+            lambda: prs.config_index > since and not prs.is_in_membership_change(),
+            deadline,
+            "the change has not been seen to end in time; see `raftctl member status`",
+        )
+
+    async def _until_promoted(self, ids: frozenset[int], deadline: float) -> None:
+        prs = self._node.raft.prs
+        await self._until(
+            lambda: ids <= prs.configuration.voters and not prs.is_in_membership_change(),
+            deadline,
+            "the learner was added, but has not caught up in time; it is promoted when it has",
+        )
+
+    async def _until(self, holds: Callable[[], bool], deadline: float, late: str) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                while not holds():
+                    await self._node.changed()
+        except TimeoutError:
+            raise AdminError(
+                Code.TIMEOUT_UNKNOWN,
+                late,
+                hint="see `raftctl member status`",
+                outcome=Outcome.UNKNOWN,
+            ) from None
+
+    def _finished(self, reply: MemberChangeReply) -> MemberChangeReply:
+        state = self._node.raft.prs.to_conf_state()
+        reply.after.CopyFrom(configuration_message(state))
+        reply.phase = phase_of(self._node)
+        _set_addresses(reply, self._book.replicated, member_ids(state))
+        return reply
+
+
+def _set_addresses(
+    reply: MemberChangeReply, addresses: Mapping[int, str], ids: Iterable[int]
+) -> None:
+    for node_id in ids:
+        if node_id in addresses:
+            reply.addrs[node_id] = addresses[node_id]

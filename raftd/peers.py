@@ -1,0 +1,182 @@
+"""What arrives from other members, and who in the daemon it is for."""
+
+import asyncio
+from collections.abc import Callable
+
+from raftd.log import Log
+from raftd.members import AddressBook
+from raftd.node import Node
+from raftd.relay import Relays
+from raftd.service import Service, Waiter
+from raftd.snapshots import Snapshots
+from raftd.transport.inbound import Connection, Session
+from raftd.transport.outbound import Outbound
+from raftwire.admin import Request, Response
+from raftwire.limits import ADDR_BYTES_MAX
+from raftwire.peer import Announce, Expectations, Hello, PeerFrame
+
+_QUERIES = frozenset({"status", "progress", "health", "member_list", "member_status", "log_stat"})
+"""What a member may ask another for; everything else it must relay to the leader."""
+
+
+class Peers:
+    """Hands on what peers say.
+
+    Args:
+        heard: Where to note when a peer was last heard from.
+        links_due: Called when a peer's address has become known.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        service: Service,
+        snapshots: Snapshots,
+        outbound: Outbound,
+        relays: Relays,
+        book: AddressBook,
+        heard: dict[int, float],
+        expectations: Callable[[], Expectations],
+        links_due: Callable[[], None],
+        log: Log,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.node = node
+        self.service = service
+        self.snapshots = snapshots
+        self.outbound = outbound
+        self.relays = relays
+        self.book = book
+        self.heard = heard
+        self._expectations = expectations
+        self._links_due = links_due
+        self._log = log
+        self.connections: dict[int, Connection] = {}
+
+    def mine(self) -> Expectations:
+        """Return what this node expects of a hello."""
+        return self._expectations()
+
+    def session(self, hello: Hello, connection: Connection) -> Session:
+        """Return who handles a connection with this hello."""
+        if hello.kind == Hello.JOIN:
+            return JoinSession(self)
+        self.heard[hello.node_id] = self.loop.time()
+        if self.book.hint(hello.node_id, hello.advertise):
+            self._links_due()
+        link = self.outbound.link(hello.node_id)
+        if link is not None:
+            link.hurry()
+        if hello.kind == Hello.SNAPSHOT:
+            return self.snapshots.session(hello.node_id, connection)
+        former = self.connections.get(hello.node_id)
+        if former is not None:
+            # The peer dialed anew: what the old connection still delivers is out of date.
+            former.hang_up()
+        self.connections[hello.node_id] = connection
+        return PeerSession(self, hello.node_id, connection)
+
+    def announced(self, announce: Announce, direct: bool) -> bool:
+        """Take the announcement of a node that waits to be added; False if it is malformed."""
+        if not 0 < announce.id < 2**53 or not 0 < len(announce.addr.encode()) <= ADDR_BYTES_MAX:
+            return False
+        if self.book.announced(announce, self.loop.time()):
+            self._log.info("a node waits to be added", peer=announce.id, addr=announce.addr)
+        leader_id = self.node.raft.leader_id
+        if direct and leader_id and leader_id != self.node.id:
+            frame = PeerFrame()
+            frame.announce.CopyFrom(announce)
+            self.outbound.send_frame(leader_id, frame)
+        return True
+
+
+class PeerSession:
+    """The frames of one member."""
+
+    def __init__(self, peers: Peers, peer_id: int, connection: Connection) -> None:
+        self._peers = peers
+        self._peer_id = peer_id
+        self._connection = connection
+
+    def frame(self, frame: PeerFrame) -> bool:
+        """Hand on all parts of a frame; False if one is malformed."""
+        peers, peer_id = self._peers, self._peer_id
+        peers.heard[peer_id] = peers.loop.time()
+        if frame.messages:
+            peers.node.receive(peer_id, frame.messages)
+        if frame.HasField("forward"):
+            peers.node.receive_forward(peer_id, frame.forward)
+        if frame.HasField("refused"):
+            peers.node.receive_refusal(frame.refused)
+        fine = True
+        if frame.HasField("relay"):
+            fine &= self._serve(frame.relay.id, frame.relay.request, query=False)
+        if frame.HasField("query"):
+            fine &= self._serve(frame.query.id, frame.query.request, query=True)
+        if frame.HasField("relay_reply"):
+            reply = frame.relay_reply
+            fine &= peers.relays.answered(peer_id, reply.id, reply.response)
+        if frame.HasField("query_reply"):
+            answer = frame.query_reply
+            fine &= peers.relays.answered(peer_id, answer.id, answer.response)
+        if frame.HasField("announce"):
+            fine &= peers.announced(frame.announce, direct=False)
+        return fine
+
+    def _serve(self, number: int, encoded: bytes, query: bool) -> bool:
+        request = Request()
+        try:
+            request.ParseFromString(encoded)
+        except Exception:
+            return False
+        body = request.WhichOneof("body")
+        if query and body not in _QUERIES:
+            return False
+        # Never passed on further: two nodes that take each other for the leader would play ball.
+        request.no_forward = True
+        request.id = number
+        caller = RemoteCaller(self._peers.outbound, self._peer_id, query)
+        self._peers.service.serve(caller, Waiter(self._peers.service, caller), request)
+        return True
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        if self._peers.connections.get(self._peer_id) is self._connection:
+            del self._peers.connections[self._peer_id]
+
+
+class RemoteCaller:
+    """A client of another member, whose request was relayed."""
+
+    gone = False
+
+    def __init__(self, outbound: Outbound, peer_id: int, query: bool) -> None:
+        self._outbound = outbound
+        self._peer_id = peer_id
+        self._query = query
+
+    def send(self, response: Response) -> None:
+        """Send the answer to the member that asked."""
+        frame = PeerFrame()
+        part = frame.query_reply if self._query else frame.relay_reply
+        part.id, part.response = response.id, response.SerializeToString()
+        self._outbound.send_frame(self._peer_id, frame)
+
+    async def drain(self) -> None:
+        """Answers to members are single; there is always room."""
+
+
+class JoinSession:
+    """The frames of a node that waits to be added: announcements, nothing else."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+
+    def frame(self, frame: PeerFrame) -> bool:
+        """Take an announcement."""
+        if not frame.HasField("announce"):
+            return False
+        return self._peers.announced(frame.announce, direct=True)
+
+    def lost(self) -> None:
+        """The connection is gone; the announcement is forgotten by itself after a while."""

@@ -1,0 +1,1 @@
+"""The network between the members of a group."""

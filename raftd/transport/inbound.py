@@ -1,0 +1,256 @@
+"""What peers say to this node: accepts connections, checks the hello, hands on frames.
+
+Bytes of a stranger cost little: a first frame of at most 1 KiB within seconds, a bounded number of
+connections without a hello. Whatever breaks the protocol closes its connection with a named,
+counted reason and touches nothing else.
+"""
+
+import asyncio
+from collections import Counter
+from typing import Final, Protocol, cast
+
+from raftd.config import split_address
+from raftd.log import Log
+from raftd.transport.outbound import tune
+from raftwire.errors import Code, FrameError, RemoteError
+from raftwire.frame import FrameDecoder, encode_frame
+from raftwire.limits import (
+    FRAME_TIMEOUT_MS,
+    HELLO_BYTES_MAX,
+    HELLO_TIMEOUT_MS,
+    PEER_CONNECTIONS_MAX,
+    PEER_FRAME_BYTES_MAX,
+    STRIKES_MAX,
+    UNAUTHENTICATED_CONNECTIONS_MAX,
+)
+from raftwire.peer import (
+    Expectations,
+    Hello,
+    HelloReply,
+    PeerFrame,
+    check_hello,
+    parse_frame,
+    parse_hello,
+)
+
+_SWEEP_INTERVAL: Final = 1.0
+_BACKLOG: Final = 128
+
+
+class Session(Protocol):
+    """Who handles the frames of one accepted connection."""
+
+    def frame(self, frame: PeerFrame) -> bool:
+        """Handle one frame; False if it held something that no honest peer sends."""
+        ...
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        ...
+
+
+class Receiver(Protocol):
+    """Whoever the inbound side works for."""
+
+    def mine(self) -> Expectations:
+        """Return what this node expects of a hello."""
+        ...
+
+    def session(self, hello: Hello, connection: "Connection") -> Session:
+        """Return who handles the frames of a connection with this hello."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """One accepted connection."""
+
+    def __init__(self, inbound: "Inbound") -> None:
+        self._inbound = inbound
+        self._decoder = FrameDecoder(HELLO_BYTES_MAX)
+        self._session: Session | None = None
+        self._transport: asyncio.Transport | None = None
+        self._strikes = 0
+        self._opened = 0.0
+        self._unfinished_since = 0.0
+        self.peer = "?"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for a hello, if there is room for one more."""
+        transport = cast(asyncio.Transport, transport)  # uvloop's are not subclasses of it.
+        self._transport = transport
+        self._opened = asyncio.get_running_loop().time()
+        self.peer = str(transport.get_extra_info("peername"))
+        if not self._inbound.admit(self):
+            transport.abort()
+            return
+        tune(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Cut the bytes into frames and hand them on."""
+        try:
+            frames = self._decoder.feed(data)
+            for frame in frames:
+                if self._session is None:
+                    self._hello(frame)
+                    if self._session is None:
+                        return
+                else:
+                    self._frame(self._session, frame)
+        except FrameError as error:
+            self.close("bad_frame", str(error))
+        except RemoteError as error:
+            self.close("bad_message", str(error))
+        self._unfinished_since = (
+            asyncio.get_running_loop().time() if self._decoder.pending_bytes else 0.0
+        )
+
+    def _hello(self, frame: bytes) -> None:
+        hello = parse_hello(frame)
+        inbound = self._inbound
+        reply = check_hello(hello, inbound.receiver.mine())
+        if reply.ok and inbound.accepted >= PEER_CONNECTIONS_MAX:
+            reply = HelloReply(
+                code=Code.OVERLOADED.value,
+                message=f"{PEER_CONNECTIONS_MAX} peer connections are open already",
+            )
+        if not reply.ok:
+            self._answer(reply)
+            self.close(reply.code.lower(), reply.message)
+            return
+        self._answer(reply)
+        self._decoder.bytes_max = PEER_FRAME_BYTES_MAX
+        self.peer = f"node {hello.node_id}"
+        inbound.accept(self)
+        self._session = inbound.receiver.session(hello, self)
+
+    def _frame(self, session: Session, frame: bytes) -> None:
+        if not session.frame(parse_frame(frame)):
+            self._strikes += 1
+            if self._strikes >= STRIKES_MAX:
+                self.close("strikes", f"{self._strikes} refused messages")
+
+    def _answer(self, reply: HelloReply) -> None:
+        if self._transport is not None:
+            self._transport.write(encode_frame(reply.SerializeToString()))
+
+    def send(self, frame: PeerFrame) -> None:
+        """Send a frame back to the dialer (snapshot and join connections)."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(encode_frame(frame.SerializeToString()))
+
+    def pause(self) -> None:
+        """Read no more until `resume`."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on after `pause`."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def overdue(self, now: float) -> str | None:
+        """Return why the connection has taken too long over something; None if it has not."""
+        if self._session is None and now - self._opened > HELLO_TIMEOUT_MS / 1000:
+            return "no hello in time"
+        if self._unfinished_since and now - self._unfinished_since > FRAME_TIMEOUT_MS / 1000:
+            return "a frame was begun and not finished in time"
+        return None
+
+    def close(self, reason: str, words: str) -> None:
+        """Close the connection for a reason that is counted and logged."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._inbound.count(reason, words, self.peer)
+        self._transport.close()
+
+    def hang_up(self) -> None:
+        """Close the connection in good order."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._inbound.forget(self)
+        if self._session is not None:
+            self._session.lost()
+            self._session = None
+
+
+class Inbound:
+    """The listening side for peers.
+
+    Args:
+        receiver: Who the frames are for.
+    """
+
+    def __init__(self, receiver: Receiver, log: Log) -> None:
+        self.receiver = receiver
+        self._log = log
+        self._server: asyncio.Server | None = None
+        self._strangers: set[Connection] = set()
+        self._accepted: set[Connection] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.refused: Counter[str] = Counter()
+
+    @property
+    def accepted(self) -> int:
+        """Connections with an accepted hello."""
+        return len(self._accepted)
+
+    async def listen(self, address: str) -> None:
+        """Listen on ``host:port``.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        loop = asyncio.get_running_loop()
+        host, port = split_address(address)
+        self._server = await loop.create_server(
+            lambda: Connection(self), host, port, backlog=_BACKLOG, reuse_address=True
+        )
+        self._sweeper = loop.call_later(_SWEEP_INTERVAL, self._sweep)
+
+    def admit(self, connection: Connection) -> bool:
+        """Take in a stranger, if there is room."""
+        if len(self._strangers) >= UNAUTHENTICATED_CONNECTIONS_MAX:
+            self.count("strangers", "too many connections without a hello", connection.peer)
+            return False
+        self._strangers.add(connection)
+        return True
+
+    def accept(self, connection: Connection) -> None:
+        """A stranger has said a good hello."""
+        self._strangers.discard(connection)
+        self._accepted.add(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self._strangers.discard(connection)
+        self._accepted.discard(connection)
+
+    def count(self, reason: str, words: str, peer: str) -> None:
+        """Count a refused connection; the first of each reason, and every 100th, is logged."""
+        self.refused[reason] += 1
+        if self.refused[reason] % 100 == 1:
+            self._log.warning(
+                "peer connection refused",
+                peer=peer, reason=reason, detail=words, times=self.refused[reason],
+            )  # fmt: skip
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in [*self._strangers, *self._accepted]:
+            why = connection.overdue(now)
+            if why is not None:
+                connection.close("timeout", why)
+        self._sweeper = loop.call_later(_SWEEP_INTERVAL, self._sweep)
+
+    def close(self) -> None:
+        """Listen no more and close all connections."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._server is not None:
+            self._server.close()
+        for connection in [*self._strangers, *self._accepted]:
+            connection.hang_up()

@@ -1,0 +1,452 @@
+"""What this node says to its peers: one connection to each, kept up, with a bounded queue.
+
+A message that cannot be handed to a live connection at once is dropped and the core is told that
+the peer is unreachable: Raft repeats what matters, and a queue that outlives its connection would
+deliver old promises late.
+"""
+
+import asyncio
+import random
+import socket
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from raft.eraftpb import Message, MsgSnapshot
+from raftd.config import split_address
+from raftd.log import Log
+from raftwire.errors import RemoteError
+from raftwire.frame import FrameDecoder, encode_frame
+from raftwire.limits import (
+    ENTRIES_PER_FRAME_MAX,
+    HELLO_REPLY_BYTES_MAX,
+    HELLO_TIMEOUT_MS,
+    MESSAGES_PER_FRAME_MAX,
+    PEER_FRAME_BYTES_MAX,
+    PEER_QUEUE_BYTES_MAX,
+)
+from raftwire.peer import (
+    Expectations,
+    Hello,
+    HelloReply,
+    PeerFrame,
+    check_hello_reply,
+    make_hello,
+    parse_hello_reply,
+)
+
+_CONNECT_TIMEOUT: Final = 3.0
+_BACKOFF_FIRST: Final = 0.05
+_BACKOFF_LAST: Final = 2.0
+_FAREWELL: Final = 3.0
+"""Seconds that the link to a member that left is kept, so that it hears that it left."""
+
+_MESSAGES_TAG: Final = b"\x0a"
+"""Field 1 (messages) of PeerFrame, length-delimited: frames are joined from encoded messages."""
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def encode_message_frames(messages: Sequence[Message]) -> list[bytes]:
+    """Return ``messages`` as frames within the limits, in order, each behind its length.
+
+    A message that alone exceeds a frame is left out: the core's size limits make that impossible
+    for any that it sends.
+    """
+    frames: list[bytes] = []
+    parts: list[bytes] = []
+    size = count = entries = 0
+    for message in _split(messages):
+        encoded = message.SerializeToString()
+        head = _MESSAGES_TAG + _varint(len(encoded))
+        needed = len(head) + len(encoded)
+        if needed > PEER_FRAME_BYTES_MAX:
+            continue
+        carried = len(message.entries)
+        if count and (
+            size + needed > PEER_FRAME_BYTES_MAX
+            or count == MESSAGES_PER_FRAME_MAX
+            or entries + carried > ENTRIES_PER_FRAME_MAX
+        ):
+            frames.append(size.to_bytes(4, "big") + b"".join(parts))
+            parts = []
+            size = count = entries = 0
+        parts += (head, encoded)
+        size += needed
+        count += 1
+        entries += carried
+    if parts:
+        frames.append(size.to_bytes(4, "big") + b"".join(parts))
+    return frames
+
+
+def _split(messages: Sequence[Message]) -> Iterable[Message]:
+    """Yield ``messages``, an append with more entries than a frame may hold in several pieces."""
+    for message in messages:
+        if len(message.entries) <= ENTRIES_PER_FRAME_MAX:
+            yield message
+            continue
+        index, log_term = message.index, message.log_term
+        for start in range(0, len(message.entries), ENTRIES_PER_FRAME_MAX):
+            piece = Message()
+            entries = message.entries[start : start + ENTRIES_PER_FRAME_MAX]
+            piece.CopyFrom(message)
+            del piece.entries[:]
+            piece.entries.extend(entries)
+            piece.index, piece.log_term = index, log_term
+            yield piece
+            index, log_term = entries[-1].index, entries[-1].term
+
+
+def tune(transport: asyncio.BaseTransport) -> None:
+    """Set a peer connection's options: no delay, and a dead peer is noticed in seconds."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", 5),
+        ("TCP_KEEPINTVL", 2),
+        ("TCP_KEEPCNT", 3),
+        # Also bounds how long a peer may leave its window shut.
+        ("TCP_USER_TIMEOUT", 10_000),
+    ):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+class Dialer(asyncio.Protocol):
+    """The dialing end of one connection: says hello, waits for the answer, then may be written to.
+
+    Args:
+        mine: Who this node is.
+        to: The node to reach; 0 in a JOIN.
+        on_frame: Called with each later frame's bytes; None: the other side has nothing to say.
+    """
+
+    def __init__(
+        self,
+        mine: Expectations,
+        kind: Hello.Kind,
+        to: int,
+        on_frame: Callable[[bytes], None] | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._mine = mine
+        self._to = to
+        self._hello = encode_frame(make_hello(mine, to, kind).SerializeToString())
+        self._on_frame = on_frame
+        self._decoder = FrameDecoder(HELLO_REPLY_BYTES_MAX)
+        self.accepted: asyncio.Future[HelloReply] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self.transport: asyncio.Transport | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say hello."""
+        transport = cast(asyncio.Transport, transport)  # uvloop's are not subclasses of it.
+        self.transport = transport
+        tune(transport)
+        transport.write(self._hello)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the answer to the hello, then what the other side has to say."""
+        try:
+            for frame in self._decoder.feed(data):
+                if not self.accepted.done():
+                    self._decoder.bytes_max = PEER_FRAME_BYTES_MAX
+                    reply = parse_hello_reply(frame)
+                    check_hello_reply(reply, self._mine, self._to)
+                    self.accepted.set_result(reply)
+                elif self._on_frame is not None:
+                    self._on_frame(frame)
+        except RemoteError as error:
+            if not self.accepted.done():
+                self.accepted.set_exception(error)
+            self.abort()
+
+    def pause_writing(self) -> None:
+        """The send buffer is full."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """There is room again."""
+        self._writable.set()
+
+    async def drain(self) -> None:
+        """Wait until there is room to write.
+
+        Raises:
+            ConnectionError: the connection is gone.
+        """
+        await self._writable.wait()
+        if self.closed.done():
+            raise ConnectionResetError("the peer closed the connection")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wake all who wait."""
+        self._writable.set()
+        if not self.accepted.done():
+            self.accepted.set_exception(
+                ConnectionResetError(str(exc) if exc else "closed before it answered the hello")
+            )
+            # Whoever dialed may have given up already.
+            self.accepted.exception()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+
+async def dial(
+    address: str,
+    mine: Expectations,
+    kind: Hello.Kind,
+    to: int = 0,
+    on_frame: Callable[[bytes], None] | None = None,
+) -> tuple[Dialer, HelloReply]:
+    """Connect, say hello and return the connection and its answer.
+
+    Raises:
+        OSError: nobody listens there, or not in time.
+        HelloRefused: the other side does not want this connection, and says why.
+        RemoteError: it does not speak the protocol.
+    """
+    loop = asyncio.get_running_loop()
+    host, port = split_address(address)
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT):
+            _, dialer = await loop.create_connection(
+                lambda: Dialer(mine, kind, to, on_frame), host, port
+            )
+    except TimeoutError:
+        raise TimeoutError(f"no connection within {_CONNECT_TIMEOUT:g} s") from None
+    try:
+        async with asyncio.timeout(HELLO_TIMEOUT_MS / 1000):
+            return dialer, await dialer.accepted
+    except TimeoutError:
+        dialer.abort()
+        raise TimeoutError("connected, but no answer to the hello") from None
+    except BaseException:
+        dialer.abort()
+        raise
+
+
+@dataclass(slots=True)
+class LinkState:
+    """How the connection to a peer is; for status."""
+
+    reachable: bool = False
+    since: float = 0.0
+    """Loop time of the last change."""
+    error: str = "not connected yet"
+    rtt: float = 0.0
+    """Seconds that the hello took."""
+    version: str = ""
+    incarnation: int = 0
+
+
+class Link:
+    """The connection to one peer: dials, dials again with growing delay, sends while it is up."""
+
+    def __init__(self, outbound: "Outbound", peer_id: int, address: str) -> None:
+        self._outbound = outbound
+        self._loop = asyncio.get_running_loop()
+        self.peer_id = peer_id
+        self.address = address
+        self.state = LinkState(since=self._loop.time())
+        self._transport: asyncio.Transport | None = None
+        self._wake = asyncio.Event()
+        self._task = self._loop.create_task(self._run(), name=f"link-{peer_id}")
+        self._said = ""
+
+    def write(self, frames: Iterable[bytes]) -> bool:
+        """Send ``frames`` now; False if they were dropped: no connection, or its queue is full."""
+        transport = self._transport
+        if transport is None:
+            return False
+        if transport.get_write_buffer_size() > PEER_QUEUE_BYTES_MAX:
+            self._outbound.dropped_full += 1
+            return False
+        transport.writelines(list(frames))
+        return True
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes waiting to be sent."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def hurry(self) -> None:
+        """Dial now instead of after the delay: the peer has just been heard from."""
+        if self._transport is None:
+            self._wake.set()
+
+    async def _run(self) -> None:
+        backoff = _BACKOFF_FIRST
+        while True:
+            try:
+                await self._connected()
+                backoff = _BACKOFF_FIRST
+            except (OSError, RemoteError) as error:
+                self._down(_words(error))
+            self._wake.clear()
+            # Jitter, so that a restarted node is not dialed by all its peers in step.
+            delay = backoff * self._outbound.random.uniform(0.5, 1.5)
+            try:
+                async with asyncio.timeout(delay):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            backoff = min(backoff * 2, _BACKOFF_LAST)
+
+    async def _connected(self) -> None:
+        started = self._loop.time()
+        mine = self._outbound.mine()
+        dialer, reply = await dial(self.address, mine, Hello.RAFT, self.peer_id)
+        assert dialer.transport is not None
+        dialer.transport.set_write_buffer_limits(high=PEER_QUEUE_BYTES_MAX)
+        state = self.state
+        state.rtt = self._loop.time() - started
+        state.version, state.incarnation = reply.version, reply.incarnation
+        state.reachable, state.error, state.since = True, "", self._loop.time()
+        self._transport = dialer.transport
+        self._said = ""
+        self._outbound.log.info("peer connected", peer=self.peer_id, addr=self.address)
+        self._outbound.on_up(self.peer_id)
+        try:
+            await dialer.closed
+        finally:
+            self._transport = None
+            dialer.abort()
+        self._down("the peer closed the connection")
+
+    def _down(self, why: str) -> None:
+        state = self.state
+        if state.reachable or not state.error:
+            state.since = self._loop.time()
+        was, state.reachable, state.error = state.reachable, False, why
+        if why != self._said:
+            # Once per reason: a peer that is down for a day is one line, not a day of them.
+            self._said = why
+            self._outbound.log.warning(
+                "peer unreachable", peer=self.peer_id, addr=self.address, reason=why
+            )
+        if was:
+            self._outbound.on_down(self.peer_id)
+
+    def close(self) -> None:
+        """Stop dialing and close what is open, after what was written."""
+        self._task.cancel()
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__
+
+
+class Outbound:
+    """The links to all peers.
+
+    Args:
+        mine: Returns who this node is, for the hello.
+        on_unreachable: Called with a peer's id when a message to it was dropped.
+        on_snapshot: Takes a snapshot message, which does not travel on the link.
+        on_up, on_down: Called with a peer's id when its link comes up or is lost.
+    """
+
+    def __init__(
+        self,
+        mine: Callable[[], Expectations],
+        log: Log,
+        *,
+        on_unreachable: Callable[[int], None],
+        on_snapshot: Callable[[Message], None],
+        on_up: Callable[[int], None],
+        on_down: Callable[[int], None],
+    ) -> None:
+        self.mine = mine
+        self.log = log
+        self.random = random.Random()  # noqa: S311  (spreads reconnects, guards nothing)
+        self.dropped = 0
+        self.dropped_full = 0
+        self._links: dict[int, Link] = {}
+        self._on_unreachable = on_unreachable
+        self._on_snapshot = on_snapshot
+        self.on_up = on_up
+        self.on_down = on_down
+        self._leaving: dict[int, asyncio.TimerHandle] = {}
+
+    def set_peers(self, addresses: Mapping[int, str]) -> None:
+        """Hold links to exactly these peers; one that is gone is kept for a few seconds."""
+        loop = asyncio.get_running_loop()
+        for peer_id, address in addresses.items():
+            if peer_id in self._leaving:
+                self._leaving.pop(peer_id).cancel()
+            link = self._links.get(peer_id)
+            if link is not None and link.address == address:
+                continue
+            if link is not None:
+                link.close()
+            self._links[peer_id] = Link(self, peer_id, address)
+        for peer_id in self._links.keys() - addresses.keys() - self._leaving.keys():
+            # Kept for a moment: the message that says that it left is still to be sent.
+            self._leaving[peer_id] = loop.call_later(_FAREWELL, self._drop, peer_id)
+
+    def _drop(self, peer_id: int) -> None:
+        self._leaving.pop(peer_id, None)
+        link = self._links.pop(peer_id, None)
+        if link is not None:
+            link.close()
+
+    def link(self, peer_id: int) -> Link | None:
+        """Return the link to a peer; None if there is none."""
+        return self._links.get(peer_id)
+
+    def reachable(self, peer_id: int) -> bool:
+        """Whether the link to a peer is up."""
+        link = self._links.get(peer_id)
+        return link is not None and link.state.reachable
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Send Raft messages, those to one peer in one piece."""
+        by_peer: defaultdict[int, list[Message]] = defaultdict(list)
+        for message in messages:
+            if message.msg_type == MsgSnapshot:
+                self._on_snapshot(message)
+            else:
+                by_peer[message.to].append(message)
+        for peer_id, group in by_peer.items():
+            link = self._links.get(peer_id)
+            if link is None or not link.write(encode_message_frames(group)):
+                self.dropped += len(group)
+                self._on_unreachable(peer_id)
+
+    def send_frame(self, peer_id: int, frame: PeerFrame) -> bool:
+        """Send one frame; False if it was dropped."""
+        link = self._links.get(peer_id)
+        return link is not None and link.write((encode_frame(frame.SerializeToString()),))
+
+    def close(self) -> None:
+        """Close all links."""
+        for handle in self._leaving.values():
+            handle.cancel()
+        for link in [*self._links.values()]:
+            link.close()
+        self._links.clear()
