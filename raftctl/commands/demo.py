@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -18,9 +17,18 @@ from raftctl.group import command
 from raftctl.local_cluster import LocalCluster
 from raftctl.output import Output, format_ms
 from raftctl.session import Session, pass_session
+from raftwire import admin
+from raftwire.admin import Call
+from raftwire.client import Client
+from raftwire.errors import WireError
+
+T = TypeVar("T")
 
 LIMIT: Final = 55.0
 """Seconds that the whole story may take; a step that would go beyond fails."""
+
+STEP_LIMIT: Final = 20.0
+"""Seconds that one step may take."""
 
 POLL: Final = 0.05
 """Seconds between two looks at a condition."""
@@ -115,12 +123,12 @@ class Story:
             "They announce themselves and wait; they take no part until the group takes them in."
         )
         members = ",".join(self.cluster.address(i) for i in (1, 2, 3))
+        self.tell_line()
         for id_ in (4, 5, 6):
             self.start(id_, "--listen", self.cluster.address(id_), "--join", members)
         self.until("nodes 4, 5 and 6", lambda: all(self.answers(i) for i in (4, 5, 6)))
         # The announcements go to the members by themselves; the change below needs their addresses.
-        change = "member begin --voters 1,3 --learners 4,5,6 --dry-run"
-        self.until("their announcements", lambda: self.quietly(f"-s 1.sock {change}") is not None)
+        self.until("their announcements", self.can_begin)
 
     def reshape(self) -> None:
         """Take the three in and one out, in one joint change."""
@@ -143,7 +151,7 @@ class Story:
         self.explain("Two voters survive no failure. A learner that has caught up can vote:")
         self.run("-s 1.sock member promote 4 --wait")
         self.until("three voters", lambda: self.voters(1) == {1, 3, 4} and self.leader(1) != 0)
-        self.until("all to be well", lambda: self.quietly("-s 1.sock health --strict") is not None)
+        self.until("all to be well", self.all_well)
         self.run("-s 1.sock health")
 
     def kill_leader(self) -> int:
@@ -221,26 +229,44 @@ class Story:
 
     # ---- asking the nodes ----
 
-    def status(self, id_: int) -> dict[str, Any] | None:
-        """Return a node's status, or None when it does not answer."""
-        return self.quietly(f"-s {id_}.sock status")
+    def ask(self, id_: int, call: Call[T]) -> T | None:
+        """Return a node's answer to a question that is not shown; None when it gives none."""
+        try:
+            with Client(self.cluster.folder / f"{id_}.sock", timeout=2.0, retries=False) as client:
+                return client.call(call)
+        except WireError:
+            return None
 
     def answers(self, id_: int) -> bool:
         """Return whether a node answers."""
-        return self.status(id_) is not None
+        return self.ask(id_, admin.status()) is not None
 
     def leader(self, id_: int) -> int:
         """Return whom a node takes for the leader; 0: nobody."""
-        return int((self.status(id_) or {"leader": 0})["leader"])
+        reply = self.ask(id_, admin.status())
+        return reply.leader if reply else 0
 
     def voters(self, id_: int) -> set[int]:
         """Return the voters of the configuration that a node has applied; empty while joint."""
-        config = (self.status(id_) or {"config": {"joint": True}})["config"]
-        return set() if config["joint"] else set(config["voters"])
+        reply = self.ask(id_, admin.status())
+        return set(reply.config.voters) if reply and not reply.config.joint else set()
 
     def applied(self, id_: int) -> int:
         """Return the index that a node has applied."""
-        return int((self.status(id_) or {"applied": 0})["applied"])
+        reply = self.ask(id_, admin.status())
+        return reply.applied if reply else 0
+
+    def can_begin(self) -> bool:
+        """Return whether the group would take the change: it knows the new nodes' addresses."""
+        change = admin.member_change("begin", voters=(1, 3), learners=(4, 5, 6), dry_run=True)
+        return self.ask(1, change) is not None
+
+    def all_well(self) -> bool:
+        """Return whether every member is there and has all entries."""
+        health, progress = self.ask(1, admin.health()), self.ask(1, admin.progress())
+        if health is None or progress is None:
+            return False
+        return health.health.state == "healthy" and not any(row.lag for row in progress.rows)
 
     def wait_applied(self, id_: int, index: int) -> None:
         """Wait until a node has applied an index."""
@@ -259,13 +285,9 @@ class Story:
             )
         return done.stdout.split()[0], done.stdout.rstrip()
 
-    def quietly(self, line: str) -> dict[str, Any] | None:
-        """Run a raftctl command that is not shown; its data, or None when it failed."""
-        done = self._raftctl([*shlex.split(line), "--json", "--timeout", "2s"])
-        if done.returncode != 0:
-            return None
-        data: dict[str, Any] = json.loads(done.stdout)["data"]
-        return data
+    def logs(self) -> str:
+        """Return the end of every node's log."""
+        return "\n".join(f"node {i}:\n{self.cluster.last_lines(i, 5)}" for i in self.cluster.nodes)
 
     def until(self, what: str, holds: Callable[[], bool]) -> None:
         """Wait until something holds.
@@ -273,14 +295,11 @@ class Story:
         Raises:
             CtlError: It does not in time, or a node ended by itself.
         """
-        deadline = min(time.monotonic() + 20, self.started + LIMIT)
+        deadline = min(time.monotonic() + STEP_LIMIT, self.started + LIMIT)
         while not holds():
             self.cluster.check()
             if time.monotonic() > deadline:
-                logs = "\n".join(
-                    f"node {i}:\n{self.cluster.last_lines(i, 5)}" for i in self.cluster.nodes
-                )
-                raise CtlError("FAILED", f"waited in vain for {what}.\n{logs}", hint="")
+                raise CtlError("FAILED", f"waited in vain for {what}.\n{self.logs()}", hint="")
             time.sleep(POLL)
 
     # ---- showing ----
@@ -288,7 +307,7 @@ class Story:
     def start(self, id_: int, *arguments: str) -> None:
         """Start a node and show how."""
         node = self.cluster.start(id_, *arguments)
-        self.shell(f"{shlex.join(node.command)} &")
+        self.typed(f"{shlex.join(node.command)} &")
 
     def run(self, line: str) -> None:
         """Run a raftctl command and show it with its output.
@@ -308,16 +327,21 @@ class Story:
             )
 
     def _raftctl(self, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603
-            [sys.executable, "-m", "raftctl", *arguments],
-            cwd=self.cluster.folder,
-            env=self.cluster.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=max(1.0, self.started + LIMIT - time.monotonic()),
-            check=False,
-        )
+        try:
+            return subprocess.run(  # noqa: S603
+                [sys.executable, "-m", "raftctl", *arguments],
+                cwd=self.cluster.folder,
+                env=self.cluster.environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=max(1.0, min(STEP_LIMIT, self.started + LIMIT - time.monotonic())),
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            line = shlex.join(arguments)
+            message = f"`raftctl {line}` did not end in time.\n{self.logs()}"
+            raise CtlError("FAILED", message, hint="") from error
 
     def title(self, text: str) -> None:
         """Write the title of a section."""
