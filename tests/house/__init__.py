@@ -1,0 +1,1 @@
+"""House rules as tests: what no review should have to look for."""
