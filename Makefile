@@ -12,6 +12,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+comma := ,
 STAMP := $(VENV)/.ready
 PROTOS := $(wildcard common/*/proto/*.proto)
 # uv resolves the lock file and is needed for nothing else.
@@ -38,13 +39,13 @@ help:
 # ---- environment ---------------------------------------------------------------------------------
 
 .PHONY: setup
-setup: $(STAMP)
+setup: $(STAMP) ;@:
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}: set PYTHON=")'
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 .PHONY: lock
@@ -74,6 +75,31 @@ lint: setup
 format: setup
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --quiet --fix-only .
+
+# ---- what takes long -----------------------------------------------------------------------------
+#
+# Offered only where it exists. ARGS goes to the program: `make sim ARGS="--seeds 1000"`.
+
+define NEWLINE
+
+
+endef
+
+# $(call long,NAME,MODULE,WHAT IT DOES): run `python -m MODULE`, if there is one.
+define long
+ifneq ($(wildcard $(subst .,/,$(2))/__main__.py $(subst .,/,$(2)).py),)
+.PHONY: $(1)
+$(1): setup
+	@$$(BIN)/python -m $(2) $$(ARGS)
+HELP += $$(NEWLINE)$(shell printf '%-14s' 'make $(1)') $(3)
+endif
+endef
+
+$(eval $(call long,bench,tests.bench,measure throughput and latency$(comma) beside etcd where it is installed))
+$(eval $(call long,sim,tests.simulation,search seeds of the simulator for violations))
+$(eval $(call long,torture,tests.torture,kill$(comma) pause and cut real daemons and check what they promised))
+$(eval $(call long,mutants,tests.mutants,plant known bugs and prove that the tests find them))
+$(eval $(call long,fuzz,tests.fuzz,feed the decoders and the core with damaged bytes))
 
 # ---- generated and built -------------------------------------------------------------------------
 
