@@ -51,6 +51,8 @@ def status(session: Session, cluster: bool, all_: bool, watch: float | None) -> 
 
 def _show(session: Session, cluster: bool) -> None:
     reply = session.call(admin.status(cluster=cluster))
+    # In one order, whoever is asked: the node puts itself first.
+    reply.members.sort(key=lambda member: member.id)
     drop = frozenset() if cluster else frozenset({"members"})
     data = to_dict(reply, drop=drop)
     if cluster:
