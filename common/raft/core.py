@@ -783,6 +783,8 @@ class Raft(Settings, Generic[StorageT]):
         elif msg_type in (MsgRequestVoteResponse, MsgRequestPreVoteResponse):
             asked = MsgRequestVote if self.state is _CANDIDATE else MsgRequestPreVote
             if msg_type == vote_resp_msg_type(asked):
+                if asked == MsgRequestPreVote and not m.reject and m.term != self.term + 1:
+                    return  # A promise for an earlier question, about a term that has come.
                 self.maybe_commit_by_vote(m)
                 if self.state is not _FOLLOWER:
                     self.poll(m.from_, not m.reject)

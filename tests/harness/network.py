@@ -97,6 +97,7 @@ class Member:
         storage: What the node reads.
         disk: What a crash leaves.
         applied: What the state machine applied, by index.
+        unapplied: What it was handed while `applies` is False.
         reads: Confirmed reads, oldest first.
         readies: All Readys taken since the start.
         pending: Writes that are not on the disk yet (asynchronous loop only).
@@ -119,10 +120,10 @@ class Member:
         self.syncs_at_once = True
         self.applies = True
         self.applied: dict[int, Entry] = {}
+        self.unapplied: list[Entry] = []
         self.reads: list[ReadState] = []
         self.readies: list[Ready] = []
         self.pending: deque[Write] = deque()
-        self.outbox: list[Message] = []
         self.node: RawNode[MemStorage] = self._start()
 
     def _start(self) -> RawNode[MemStorage]:
@@ -142,6 +143,11 @@ class Member:
     def state(self) -> StateRole:
         """The role."""
         return self.raft.state
+
+    @property
+    def role(self) -> str:
+        """The role's name."""
+        return self.raft.state.name
 
     @property
     def leads(self) -> bool:
@@ -241,7 +247,7 @@ class Member:
 
     def pump(self) -> list[Message]:
         """Carry out whatever is ready; return what is to be sent."""
-        out, self.outbox = self.outbox, []
+        out: list[Message] = []
         turn = {Loop.SIMPLE: self._simple, Loop.LIGHT: self._light, Loop.ASYNC: self._async}
         while self.node.has_ready():
             out += turn[self.loop]()
@@ -267,8 +273,14 @@ class Member:
         if not leads:
             out += rd.messages
         self._apply(rd.committed_entries)
-        self.node.advance(rd)
-        return out
+        if self.applies:
+            self.node.advance(rd)
+            return out
+        if leads:
+            out += rd.persisted_messages
+        light = self.node.advance_append(rd)
+        self._apply(light.committed_entries)
+        return out + light.messages
 
     def _light(self) -> list[Message]:
         rd = self._take()
@@ -282,7 +294,8 @@ class Member:
                 storage.wl().mut_hard_state().commit = light.commit_index
         out += light.messages
         self._apply(light.committed_entries)
-        self.node.advance_apply()
+        if self.applies:
+            self.node.advance_apply()
         return out
 
     def _async(self) -> list[Message]:
@@ -291,7 +304,7 @@ class Member:
         self.node.advance_append_async(rd)
         self._apply(rd.committed_entries)
         if rd.committed_entries and self.applies:
-            self.node.advance_apply_to(rd.committed_entries[-1].index)
+            self.node.advance_apply()
         return list(rd.immediate_messages)
 
     def _write(self, rd: Ready) -> None:
@@ -323,8 +336,10 @@ class Member:
         return out
 
     def _apply(self, entries: Iterable[Entry]) -> None:
+        self.unapplied += entries
         if not self.applies:
             return
+        entries, self.unapplied = self.unapplied, []
         conf_state, last = None, 0
         for entry in entries:
             assert entry.index not in self.applied, f"{entry.index} is applied twice"
@@ -342,10 +357,19 @@ class Member:
             _carry_out(self.disk, write)
             self.disk_applied = last
 
+    def apply_now(self) -> list[Message]:
+        """Apply what waited while `applies` was False, and go on applying."""
+        self.applies = True
+        waiting = bool(self.unapplied)
+        self._apply(())
+        if waiting:
+            self.node.advance_apply()
+        return self.pump()
+
     def restart(self, **changes: Any) -> None:
         """Crash, losing what was not synced, and start again; `changes` are to the config."""
         self.pending.clear()
-        self.outbox.clear()
+        self.unapplied.clear()
         self.storage = clone(self.disk)
         self.storage.wl().set_applied(max(self.disk_applied, self.storage.first_index() - 1))
         for index in [index for index in self.applied if index > self.disk_applied]:
