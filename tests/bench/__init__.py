@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m tests.bench`, beside etcd where it is installed."""

@@ -1,0 +1,135 @@
+"""`python -m tests.bench`: measures raftd, beside etcd in the same minutes where it is installed.
+
+Ratios are what counts: other work on the machine, its disk and its clock move all figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from tests.bench import cases, core, etcd, report
+from tests.bench.load import Load
+from tests.bench.machine import BenchError, scratch
+
+_ALL: Final = ("core", "load", "status", "failover", "overload", "start-up", "snapshot")
+_DEFAULT: Final = ("core", "load", "status", "failover", "overload")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description="Measure three raftd on this machine, beside etcd where it is installed.",
+    )
+    parser.add_argument(
+        "what", nargs="*", metavar="CASE",
+        help=f"any of {', '.join(_ALL)}, or single loads: "
+        f"{', '.join(case.name for case in cases.LOAD_CASES)}; default: {', '.join(_DEFAULT)}",
+    )  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="every case, the long ones too")
+    parser.add_argument("--quick", action="store_true", help="short runs: a first impression")
+    parser.add_argument("--no-etcd", action="store_true", help="raftd alone")
+    parser.add_argument("--rounds", type=int, default=0, help="runs of each load; default 3")
+    parser.add_argument("--seconds", type=float, default=0, help="of each load; default 5")
+    parser.add_argument("--failovers", type=int, default=0, help="leaders killed; default 15")
+    parser.add_argument("--entries", type=int, default=1_000_000, help="of the start-up case")
+    parser.add_argument("--gigabytes", type=float, default=1.0, help="of the snapshot case")
+    parser.add_argument(
+        "--lengths", default="1000,100000,1000000", help="logs of the core case, in entries"
+    )
+    parser.add_argument(
+        "--unsafe-no-fsync", action="store_true",
+        help="run raftd without fsync: not comparable, and it loses data on a power cut",
+    )  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    return parser.parse_args()
+
+
+def _say(what: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
+
+
+def _core(quick: bool, lengths: list[int], with_etcd: bool) -> dict[str, Any]:
+    count = 6_400 if quick else 32_000
+    lengths = [length for length in lengths if not quick or length <= 100_000]
+    _say("core")
+    found: dict[str, Any] = {
+        "modes": core.modes(count),
+        "members": core.by_members(count),
+        "length": core.by_length(lengths, count),
+        "backlog": core.by_backlog([length for length in lengths if length <= 100_000], count),
+    }
+    if with_etcd:
+        found["etcd"] = {k: round(v, 2) for k, v in etcd.core(5 * count).items()}
+    return found
+
+
+def _run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    quick: bool = arguments.quick
+    seconds: float = arguments.seconds or (1.5 if quick else 5.0)
+    rounds: int = arguments.rounds or (1 if quick else 3)
+    missing = etcd.missing()
+    with_etcd = not missing and not arguments.no_etcd
+    if missing and not arguments.no_etcd:
+        print(f"etcd is left out: install {missing}", file=sys.stderr)
+    names: list[str] = arguments.what or list(_ALL if arguments.all else _DEFAULT)
+    known = {case.name: case for case in cases.LOAD_CASES}
+    if unknown := [name for name in names if name not in known and name not in _ALL]:
+        raise BenchError(f"unknown: {', '.join(unknown)}; see --help")
+    loads = (
+        tuple(known.values()) if "load" in names else tuple(known[n] for n in names if n in known)
+    )
+    options = ["--fsync", "unsafe-never"] if arguments.unsafe_no_fsync else []
+
+    results: dict[str, Any] = {"machine": report.machine()}
+    if options:
+        results["machine"]["fsync"] = "off: not comparable"
+        print("fsync is off: these figures are not comparable with etcd's", file=sys.stderr)
+    load = Load()
+    if loads:
+        found, memory = cases.compare(
+            folder / "load", load, loads, seconds, rounds, with_etcd, options, _say
+        )
+        results["load"], results["memory_mb"] = report.compared(found), memory
+    if "core" in names:
+        lengths = [int(length) for length in arguments.lengths.split(",")]
+        results["core"] = _core(quick, lengths, with_etcd)
+    if "status" in names:
+        results["status"] = cases.status_time(folder / "status", with_etcd, 5 if quick else 15)
+    if "failover" in names:
+        count = arguments.failovers or (5 if quick else 15)
+        results["failover"] = cases.failover(folder / "failover", count, _say)
+    if "overload" in names:
+        results["overload"] = cases.overload(folder / "overload", load, seconds, _say)
+    if "start-up" in names:
+        results["start_up"] = cases.start_up(folder / "start-up", load, arguments.entries, _say)
+    if "snapshot" in names:
+        results["snapshot"] = cases.snapshot(folder / "snapshot", load, arguments.gigabytes, _say)
+    return results
+
+
+def main() -> int:
+    """Run what the command line asks for; print a table, and JSON on demand."""
+    arguments = _arguments()
+    try:
+        with scratch() as folder:
+            results = _run(arguments, folder)
+    except BenchError as error:
+        print(f"\nbench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        _say("")
+    print(report.text(results))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,336 @@
+"""What is measured on running nodes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from raftwire import AdminError, Client
+from tests.bench.cluster import ELECTION_TIMEOUT_S, Cluster, environment
+from tests.bench.etcd import Etcd
+from tests.bench.load import Load, Result
+from tests.bench.machine import BenchError, UsageMeter, rss_mb, wait_for
+
+KEYS: Final = 10_000
+"""Different keys that are read; all are written before."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class LoadCase:
+    """One closed loop: so many clients, each with one request under way."""
+
+    name: str
+    op: str
+    clients: int
+    size: int = 256
+
+    @property
+    def keys(self) -> int:
+        """Different keys; 0: a new one for each request."""
+        if self.op == "get":
+            return KEYS
+        return 0 if self.size < 100_000 else 100
+
+
+LOAD_CASES: Final = (
+    LoadCase("put-1", "put", 1),
+    LoadCase("put-64", "put", 64),
+    LoadCase("put-256", "put", 256),
+    LoadCase("get-1", "get", 1),
+    LoadCase("get-64", "get", 64),
+    LoadCase("put-1mb", "put", 8, 1_000_000),
+)
+"""The large values last: they change how much memory a node holds."""
+
+
+@dataclass
+class Sample:
+    """One run of one case on one system."""
+
+    load: Result
+    cpu: list[float]
+    rss: list[float]
+
+
+@dataclass
+class Compared:
+    """All runs of one case, ours and etcd's in turn."""
+
+    case: LoadCase
+    ours: list[Sample] = field(default_factory=list)
+    etcd: list[Sample] = field(default_factory=list)
+
+
+def _measured(run: Callable[[], Result], pids: list[int]) -> Sample:
+    meter = UsageMeter(pids)
+    result = run()
+    usage = meter.stop()
+    if result["ok"] == 0 or result["failed"]:
+        raise BenchError(f"requests failed under ordinary load: {result}")
+    return Sample(result, usage.cpu, usage.rss)
+
+
+def compare(
+    folder: Path,
+    load: Load,
+    cases: tuple[LoadCase, ...],
+    seconds: float,
+    rounds: int,
+    with_etcd: bool,
+    options: list[str],
+    say: Say,
+) -> tuple[list[Compared], dict[str, list[float]]]:
+    """Run the cases on raftd and on etcd in turn, `rounds` times each.
+
+    Returns the samples, and the memory of each node (MB) after the cases with small values.
+    """
+    found = [Compared(case) for case in cases]
+    memory: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        etcd = stack.enter_context(Etcd(folder / "etcd")) if with_etcd else None
+        ours = stack.enter_context(Cluster(folder / "raftd", options=options))
+        # Every key that is read exists; both have warmed up.
+        load.run(ours.sockets, clients=64, total=KEYS)
+        if etcd is not None:
+            etcd.run(clients=64, total=KEYS)
+        for compared in found:
+            case = compared.case
+            if case.size > 100_000 and not memory:
+                memory = _memory(ours, etcd)
+            for number in range(rounds):
+                say(f"{case.name}, run {number + 1} of {rounds}")
+                compared.ours.append(
+                    _measured(
+                        lambda case=case: load.run(  # type: ignore[misc]
+                            ours.sockets, op=case.op, clients=case.clients, size=case.size,
+                            keys=case.keys, seconds=seconds,
+                        ),
+                        ours.pids,
+                    )
+                )  # fmt: skip
+                if etcd is not None:
+                    compared.etcd.append(
+                        _measured(
+                            lambda case=case: etcd.run(  # type: ignore[misc]
+                                op=case.op, clients=case.clients, size=case.size,
+                                keys=case.keys, seconds=seconds,
+                            ),
+                            etcd.pids,
+                        )
+                    )  # fmt: skip
+        if not memory:
+            memory = _memory(ours, etcd)
+    return found, memory
+
+
+def _memory(ours: Cluster, etcd: Etcd | None) -> dict[str, list[float]]:
+    memory = {"raftd": [round(rss_mb(pid), 1) for pid in ours.pids]}
+    if etcd is not None:
+        memory["etcd"] = [round(rss_mb(pid), 1) for pid in etcd.pids]
+    return memory
+
+
+# ---- status ------------------------------------------------------------------------------------
+
+
+def status_time(folder: Path, with_etcd: bool, count: int) -> dict[str, float]:
+    """Milliseconds of wall time that the status commands take, median of `count`."""
+    out: dict[str, float] = {}
+    with ExitStack() as stack:
+        etcd = stack.enter_context(Etcd(folder / "etcd")) if with_etcd else None
+        ours = stack.enter_context(Cluster(folder / "raftd"))
+        command = [sys.executable, "-m", "raftctl", "--socket", str(ours.socket(1)), "status"]
+        if script := _script("raftctl"):
+            command[:3] = [script]
+        ours_ms: list[float] = []
+        etcd_ms: list[float] = []
+        for _ in range(count):
+            began = time.perf_counter()
+            done = subprocess.run(command, env=environment(), capture_output=True, check=False)
+            ours_ms.append((time.perf_counter() - began) * 1000)
+            if done.returncode:
+                raise BenchError(f"raftctl status: {done.stderr.decode()[-1000:]}")
+            if etcd is not None:
+                began = time.perf_counter()
+                etcd.ctl("endpoint", "status")
+                etcd_ms.append((time.perf_counter() - began) * 1000)
+        out["raftctl_ms"] = round(statistics.median(ours_ms), 1)
+        if etcd_ms:
+            out["etcdctl_ms"] = round(statistics.median(etcd_ms), 1)
+    return out
+
+
+def _script(name: str) -> str | None:
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else shutil.which(name)
+
+
+# ---- failover ----------------------------------------------------------------------------------
+
+
+def failover(folder: Path, count: int, say: Say) -> dict[str, Any]:
+    """Kill the leader `count` times; election timeouts until a proposal is accepted again.
+
+    A client asks a survivor from the moment of the kill on; the first proposal that is answered
+    as applied ends the measurement.
+    """
+    took: list[float] = []
+    with Cluster(folder / "raftd") as ours:
+        for number in range(count):
+            wait_for(lambda: ours.leader() != 0, "for a leader that all know")
+            leader = ours.leader()
+            survivor = next(id_ for id_ in ours.ids if id_ != leader)
+            with Client(ours.socket(survivor), timeout=20, retries=False) as client:
+                client.kv.put("probe", "before")
+                ours.kill(leader)
+                began = time.perf_counter()
+                while True:
+                    try:
+                        client.kv.put("probe", f"{number}", timeout=20)
+                        break
+                    except AdminError as error:
+                        if time.perf_counter() - began > 20:
+                            raise BenchError(f"no leader for 20 s: {error}") from None
+                took.append((time.perf_counter() - began) / ELECTION_TIMEOUT_S)
+            say(f"failover {number + 1} of {count}: {took[-1]:.2f} election timeouts")
+            ours.start(leader)
+            ours.wait_settled()
+    took.sort()
+    return {
+        "count": count,
+        "election_timeout_s": ELECTION_TIMEOUT_S,
+        "median": round(statistics.median(took), 2),
+        "min": round(took[0], 2),
+        "max": round(took[-1], 2),
+    }
+
+
+# ---- overload ----------------------------------------------------------------------------------
+
+
+def overload(folder: Path, load: Load, seconds: float, say: Say) -> dict[str, Any]:
+    """Offer twice the rate that the nodes sustain; what they answer, and whether they recover."""
+    clients, depth = 256, 256
+    with Cluster(folder / "raftd") as ours:
+        load.run(ours.sockets, clients=64, total=2_000)
+        say("overload: the sustainable rate")
+        before = load.run(ours.sockets, clients=clients, seconds=seconds)
+        terms = {status.term for status in ours.statuses()}
+        rss_before = [rss_mb(pid) for pid in ours.pids]
+        say(f"overload: {before['rate']:.0f}/s sustained; twice that for {2 * seconds:g} s")
+        process = load.start(
+            ours.sockets, clients=clients, depth=depth, keys=KEYS, rate=2 * before["rate"],
+            seconds=2 * seconds,
+        )  # fmt: skip
+        highest = list(rss_before)
+        while process.poll() is None:
+            highest = [max(m, rss_mb(pid)) for m, pid in zip(highest, ours.pids, strict=True)]
+            time.sleep(0.1)
+        assert process.stdout is not None
+        during: Result = json.loads(process.stdout.read())
+        terms_after = {status.term for status in ours.statuses()}
+        say("overload: the rate after it")
+        after = load.run(ours.sockets, clients=clients, seconds=seconds)
+    return {
+        "rate_before": round(before["rate"]),
+        "offered": round(2 * before["rate"]),
+        "rate_during": round(during["rate"]),
+        "rate_after": round(after["rate"]),
+        "p99_before_ms": round(before["p99_ms"], 1),
+        "p99_during_ms": round(during["p99_ms"], 1),
+        "refused": during["errors"],
+        "refused_p99_ms": round(during["refused_p99_ms"], 1),
+        "retry_after_ms": during["retry_after_ms"],
+        "not_sent": during["skipped"],
+        "unanswered": during["unanswered"],
+        "lost_connections": during["lost_connections"],
+        "generator_cpu": round(during["cpu_share"], 2),
+        "elections": terms != terms_after,
+        "rss_before_mb": [round(mb) for mb in rss_before],
+        "rss_highest_mb": [round(mb) for mb in highest],
+    }
+
+
+# ---- a large snapshot --------------------------------------------------------------------------
+
+
+def snapshot(folder: Path, load: Load, gigabytes: float, say: Say) -> dict[str, Any]:
+    """Make a snapshot of a large state while clients write; its rate, and their p99 meanwhile."""
+    size = 1_000_000
+    count = int(gigabytes * 1e9 / size)
+    with Cluster(folder / "raftd", options=["--snapshot-entries", "0"]) as ours:
+        say(f"snapshot: writing {gigabytes:g} GB")
+        load.run(ours.sockets, clients=8, size=size, total=count)
+        calm = load.run(ours.sockets, clients=64, offset=10**6, keys=KEYS, seconds=5)
+        say("snapshot: made while 64 clients write")
+        process = load.start(ours.sockets, clients=64, offset=10**6, keys=KEYS, seconds=600)
+        try:
+            with Client(ours.socket(1), timeout=600) as client:
+                began = time.perf_counter()
+                made = client.snapshot_create(timeout=600)
+                took = time.perf_counter() - began
+        finally:
+            process.terminate()
+        assert process.stdout is not None
+        busy: Result = json.loads(process.stdout.read())
+        process.wait()
+    total = made.snapshot.bytes
+    return {
+        "bytes": total,
+        "seconds": round(took, 2),
+        "mb_per_s": round(total / 1e6 / took, 1),
+        "rate_calm": round(calm["rate"]),
+        "rate_meanwhile": round(busy["rate"]),
+        "p99_calm_ms": round(calm["p99_ms"], 1),
+        "p99_meanwhile_ms": round(busy["p99_ms"], 1),
+    }
+
+
+# ---- start-up ----------------------------------------------------------------------------------
+
+
+def start_up(folder: Path, load: Load, entries: int, say: Say) -> dict[str, Any]:
+    """Start a node again whose log holds that many entries; seconds until it has applied all."""
+    with Cluster(folder / "raftd", options=["--snapshot-entries", "0"]) as ours:
+        say(f"start-up: writing {entries:,} entries")
+        written = load.run(ours.sockets, clients=256, depth=16, size=32, keys=KEYS, total=entries)
+        ours.wait_settled(120)
+        leader = ours.leader()
+        other = next(id_ for id_ in ours.ids if id_ != leader)
+        ours.kill(other)
+        reference = ours.status(leader)
+        assert reference is not None
+        began = time.perf_counter()
+        ours.start(other)
+
+        def answers() -> bool:
+            return ours.status(other) is not None
+
+        def applied() -> bool:
+            status = ours.status(other)
+            return status is not None and status.applied >= reference.commit
+
+        wait_for(answers, "for the node to answer", 600)
+        answered = time.perf_counter() - began
+        wait_for(applied, "for the node to catch up", 600)
+        caught_up = time.perf_counter() - began
+        status = ours.status(other)
+        assert status is not None
+    return {
+        "entries": reference.last_index - reference.first_index + 1,
+        "write_rate": round(written["rate"]),
+        "answers_s": round(answered, 2),
+        "caught_up_s": round(caught_up, 2),
+        "rss_mb": round(status.rss_bytes / 1e6),
+    }

@@ -1,0 +1,215 @@
+"""The results as one table of text, with ratios and aims, and as JSON."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tests.bench.cases import Compared, Sample
+
+AIMS: Final = {
+    "put-256": ("rate", 5.0),
+    "put-64": ("rate", 4.0),
+    "put-1": ("p50", 2.0),
+    "get-64": ("rate", 5.0),
+    "put-1mb": ("rate", 3.0),
+}
+"""How many times better than etcd each case should be."""
+
+
+def machine() -> dict[str, Any]:
+    """Describe what the figures were measured on."""
+    model = "unknown"
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "load_average": round(os.getloadavg()[0], 2),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+def _median(samples: Sequence[Sample], key: str) -> float:
+    return statistics.median(float(sample.load[key]) for sample in samples)
+
+
+def summary(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Medians over the runs of one case; `spread` is (highest - lowest) / median of the rate."""
+    rates = [sample.load["rate"] for sample in samples]
+    middle = statistics.median(rates)
+    return {
+        "rate": round(middle, 1),
+        "p50_ms": round(_median(samples, "p50_ms"), 3),
+        "p99_ms": round(_median(samples, "p99_ms"), 3),
+        "generator_cpu": round(_median(samples, "cpu_share"), 2),
+        "generator": samples[0].load["generator"],
+        "cpu": [
+            statistics.median(column) for column in zip(*(s.cpu for s in samples), strict=True)
+        ],
+        "rss_mb": samples[-1].rss,
+        "spread": round((max(rates) - min(rates)) / middle, 3),
+    }
+
+
+def compared(found: Sequence[Compared]) -> dict[str, Any]:
+    """Return the cases as JSON-able values, with ratios above 1 where ours is better."""
+    out: dict[str, Any] = {}
+    for one in found:
+        row: dict[str, Any] = {"raftd": summary(one.ours)}
+        if one.etcd:
+            ours, etcd = row["raftd"], summary(one.etcd)
+            row["etcd"] = etcd
+            row["ratio"] = {
+                "rate": round(ours["rate"] / etcd["rate"], 2),
+                "p50": round(etcd["p50_ms"] / ours["p50_ms"], 2),
+                "p99": round(etcd["p99_ms"] / ours["p99_ms"], 2),
+            }
+        out[one.case.name] = row
+    return out
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as text in columns; the first is the heading, the first column is to the left."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def text(results: dict[str, Any]) -> str:
+    """Return all results as text."""
+    about = results["machine"]
+    parts = [
+        f"{about['date']}  {about['cores']} cores ({about['cpu']}), Linux {about['kernel']}, "
+        f"Python {about['python']}, load {about['load_average']} at the start"
+    ]
+    if "load" in results:
+        parts.append(_load_table(results["load"]))
+    facts = [["", "raftd", "etcd", "ratio", "aim"]]
+    if "memory_mb" in results:
+        facts += _memory_row(results["memory_mb"])
+    if "status" in results:
+        status = results["status"]
+        facts.append(_fact("status command, ms", status["raftctl_ms"], status.get("etcdctl_ms")))
+    if "core" in results:
+        facts += _core_rows(results["core"])
+    if "failover" in results:
+        found = results["failover"]
+        facts.append(
+            [
+                f"failover, election timeouts (median of {found['count']}, worst {found['max']})",
+                str(found["median"]), "", "", _aim(found["median"] < 1.5, "< 1.5"),
+            ]
+        )  # fmt: skip
+    if len(facts) > 1:
+        parts.append(table(facts))
+    for name in ("overload", "snapshot", "start_up"):
+        if name in results:
+            parts.append("\n".join([name.replace("_", "-"), *_lines(results[name])]))
+    return "\n\n".join(parts)
+
+
+def _lines(values: dict[str, Any]) -> list[str]:
+    width = max(map(len, values))
+    return [f"  {name.ljust(width)}  {value}" for name, value in values.items()]
+
+
+def _aim(met: bool, what: str) -> str:
+    return f"{what} {'met' if met else 'NOT MET'}"
+
+
+def _load_table(cases: dict[str, Any]) -> str:
+    rows = [
+        ["case", "raftd/s", "p50 ms", "p99 ms", "cpu a node", "gen", "etcd/s", "p50 ms", "p99 ms",
+         "cpu a node", "gen", "rate x", "p50 x", "p99 x", "aim"],
+    ]  # fmt: skip
+    for name, row in cases.items():
+        cells = [name]
+        for system in ("raftd", "etcd"):
+            one = row.get(system)
+            if one is None:
+                cells += [""] * 5
+                continue
+            cells += [
+                f"{one['rate']:,.0f}", f"{one['p50_ms']:.2f}", f"{one['p99_ms']:.2f}",
+                "/".join(f"{cpu:.2f}" for cpu in one["cpu"]), f"{one['generator_cpu']:.2f}",
+            ]  # fmt: skip
+        ratio = row.get("ratio")
+        if ratio is None:
+            cells += [""] * 4
+        else:
+            cells += [f"{ratio['rate']:.2f}", f"{ratio['p50']:.2f}", f"{ratio['p99']:.2f}"]
+            aims = []
+            if name in AIMS:
+                key, least = AIMS[name]
+                aims.append(_aim(ratio[key] >= least, f"{key} {least:g}x"))
+            if name == "put-256":
+                aims.append(_aim(ratio["p99"] > 1, "p99 1x"))
+            cells.append(", ".join(aims))
+        rows.append(cells)
+    note = "medians; cpu in cores, one figure a node; gen: cores the load generator took"
+    if any(row["raftd"]["generator"] == "python" for row in cases.values()):
+        note += "\nThe load generator was the Python one: its own speed limits these figures."
+    return table(rows) + "\n" + note
+
+
+def _fact(name: str, ours: float, etcd: float | None, aim: float | None = None) -> list[str]:
+    if etcd is None:
+        return [name, f"{ours:g}", "", "", ""]
+    ratio = etcd / ours
+    return [
+        name, f"{ours:g}", f"{etcd:g}", f"{ratio:.2f}",
+        "" if aim is None else _aim(ratio >= aim, f"{aim:g}x"),
+    ]  # fmt: skip
+
+
+def _memory_row(memory: dict[str, list[float]]) -> list[list[str]]:
+    ours = statistics.mean(memory["raftd"])
+    etcd = statistics.mean(memory["etcd"]) if "etcd" in memory else None
+    return [
+        _fact(
+            "memory a node after the small values, MB",
+            round(ours), None if etcd is None else round(etcd), 2.0,
+        )
+    ]  # fmt: skip
+
+
+def _core_rows(core: dict[str, Any]) -> list[list[str]]:
+    modes, etcd = core["modes"], core.get("etcd", {})
+    single = etcd.get("singly_us")
+    rows = [
+        _fact("core, us a proposal: batches of 64", modes["batch_us"], single, 0.5),
+        _fact("core, us a proposal: 64 one by one", modes["singly_us"], single, 0.5),
+        _fact("core, us a proposal: each alone", modes["lone_us"], etcd.get("lone_us")),
+    ]
+    rows += [
+        [f"core, us at {members} members", f"{us:g}", "", "", ""]
+        for members, us in core["members"].items()
+    ]
+    rows += [
+        [f"core, us at a log of {int(length):,}", f"{us:g}", "", "", ""]
+        for length, us in core["length"].items()
+    ]
+    rows += [
+        [
+            f"core, us to append to / drain a backlog of {int(size):,}",
+            f"{us['append_us']:g} / {us['drain_us']:g}", "", "", "",
+        ]
+        for size, us in core["backlog"].items()
+    ]  # fmt: skip
+    return rows
