@@ -860,7 +860,8 @@ class Service:
             if entries:
                 yield response, min(position, stop)
             await asyncio.sleep(0)
-        yield Response(), max(position, store.first_index())
+        # Pages end where the history does; the log itself goes on from its own first entry.
+        yield Response(), store.first_index()
 
     def _bounded(self, response: Response) -> Response:
         log = self.parts.node.raft.raft_log
