@@ -145,7 +145,8 @@ class LightReady:
     """What became ready by persisting a Ready, without a write of its own.
 
     Attributes:
-        commit_index: The commit index, if it rose; storing it may wait for the next Ready.
+        commit_index: The commit index, if it rose. Store it no later than the applied index of what
+            it covers: a node that has applied more than it knows to be committed does not start.
         committed_entries: To apply, after those of the Ready.
         messages: To send; all that they promise is on disk.
 
@@ -165,6 +166,8 @@ class _Written:
     last_index: int
     last_term: int
     snapshot_index: int
+    term: int
+    """The term in its hard state; 0 if it had none."""
 
 
 class RawNode(Generic[StorageT]):
@@ -194,6 +197,7 @@ class RawNode(Generic[StorageT]):
         raft = self.raft
         self._soft_state = raft.soft_state()
         self._hard_state = (raft.term, raft.vote, raft.raft_log.committed)
+        self._durable_term = raft.term
         self._number = 0
         self._written: deque[_Written] = deque()
         self._handed_out = raft.raft_log.applied
@@ -447,7 +451,10 @@ class RawNode(Generic[StorageT]):
 
     def _split_messages(self, rd: Ready, messages: list[Message]) -> None:
         for m in messages:
-            if m.msg_type in _IMMEDIATE_TYPES:
+            # A leader's words of a term that a crash could still make it forget must wait as well:
+            # it would lead that term again, with other entries. Only who is the one voter is
+            # elected that early; all others have stored the term before they asked for votes.
+            if m.msg_type in _IMMEDIATE_TYPES and m.term <= self._durable_term:
                 rd.immediate_messages.append(m)
             else:
                 rd.persisted_messages.append(m)
@@ -489,19 +496,24 @@ class RawNode(Generic[StorageT]):
         self._note_written(rd)
         self.on_persist_ready(rd.number)
         raft, log = self.raft, self.raft.raft_log
-        committed = log.committed
-        commit_index = committed if committed != self._hard_state[2] else None
-        self._hard_state = (self._hard_state[0], self._hard_state[1], committed)
-        light = Ready(0)
-        all_on_disk = self._hard_state == (raft.term, raft.vote, committed) and not (
-            log.unstable.offset < log.unstable.next_index
+        term, vote, told = self._hard_state
+        # Something may have been stepped since the Ready: its commit index may lie beyond what is
+        # on disk, and what it promises goes out with the next Ready.
+        committed = max(told, min(log.committed, log.persisted))
+        self._hard_state = (term, vote, committed)
+        all_on_disk = (
+            (term, vote) == (raft.term, raft.vote)
+            and log.unstable.offset == log.unstable.next_index
+            and log.unstable.snapshot is None
         )
+        light = Ready(0)
         self._split_messages(light, raft.take_messages())
         messages = light.immediate_messages
         if all_on_disk:
             messages = messages + light.persisted_messages
         else:
             raft.msgs[:0] = light.persisted_messages
+        commit_index = committed if committed > told else None
         return LightReady(commit_index, self._take_committed(), messages)
 
     def advance_append_async(self, rd: Ready) -> None:
@@ -514,7 +526,8 @@ class RawNode(Generic[StorageT]):
 
     def _note_written(self, rd: Ready) -> None:
         log = self.raft.raft_log
-        written = _Written(rd.number, 0, 0, rd.snapshot.metadata.index)
+        term = 0 if rd.hs is None else rd.hs.term
+        written = _Written(rd.number, 0, 0, rd.snapshot.metadata.index, term)
         if written.snapshot_index:
             log.stable_snap_to(written.snapshot_index)
         if rd.entries:
@@ -529,6 +542,7 @@ class RawNode(Generic[StorageT]):
         last_index = last_term = 0
         while self._written and self._written[0].number <= number:
             written = self._written.popleft()
+            self._durable_term = max(self._durable_term, written.term)
             if written.snapshot_index:
                 # It replaced the log: entries written before it are no longer there.
                 last_index = 0
@@ -540,9 +554,12 @@ class RawNode(Generic[StorageT]):
         if last_index:
             raft.on_persist_entries(last_index, last_term)
 
-    def advance_apply(self) -> None:
-        """Tell that all committed entries that were handed out are applied."""
-        self.advance_apply_to(self._handed_out)
+    def advance_apply(self, applied: int | None = None) -> None:
+        """Tell that all committed entries that were handed out, or those to `applied`, are applied.
+
+        The argument is 0.6.0-alpha's; `advance_apply_to` is 0.7's name for the same.
+        """
+        self.advance_apply_to(self._handed_out if applied is None else applied)
 
     def advance_apply_to(self, applied: int) -> None:
         """Tell that the state machine has applied everything up to `applied`."""
