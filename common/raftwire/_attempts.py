@@ -119,18 +119,28 @@ def wrong_answer(call: Call[Any], error: RemoteError) -> AdminError:
     )
 
 
-def connection_lost(call: Call[Any], path: str, *, delivered: bool) -> AdminError:
-    """Return the error of a request whose connection ended before its answer."""
+def connection_lost(call: Call[Any], path: str, *, delivered: bool, reason: str = "") -> AdminError:
+    """Return the error of a request whose connection ended before its answer.
+
+    Args:
+        call: What was asked.
+        path: The socket.
+        delivered: Whether the node may have got the whole request.
+        reason: What the node said of the connection, if anything.
+    """
+    because = f" ({reason})" if reason else ""
     if delivered and call.writes:
         return AdminError(
             Code.CONNECTION_LOST_UNKNOWN,
-            f"{path} closed the connection after it got the request: "
+            f"{path} closed the connection after it got the request{because}: "
             "it may or may not have been applied",
             details={"socket": path},
         )
     # Seen or not, a request without effect may be asked again.
     return AdminError(
-        Code.CONNECT, f"{path} closed the connection before it answered", details={"socket": path}
+        Code.CONNECT,
+        f"{path} closed the connection before it answered{because}",
+        details={"socket": path},
     )
 
 

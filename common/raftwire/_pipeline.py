@@ -24,7 +24,17 @@ _SEND_BYTES = 256 * 1024
 class _Item:
     """One proposal, from its input to its verdict."""
 
-    __slots__ = ("attempts", "call", "done", "end", "key", "not_before", "position", "started_at")
+    __slots__ = (
+        "attempts",
+        "call",
+        "done",
+        "end",
+        "key",
+        "not_before",
+        "position",
+        "start",
+        "started_at",
+    )
 
     def __init__(
         self, position: int, key: str, call: Call[ProposeReply], attempts: Attempts, now: float
@@ -36,8 +46,8 @@ class _Item:
         self.started_at = now
         #: Not to be sent (again) before this moment.
         self.not_before = now
-        #: Where its frame ends in what this connection has to send.
-        self.end = 0
+        #: Where its frame lies in what this connection has to send.
+        self.start = self.end = 0
         self.done: Proposed | None = None
 
 
@@ -189,6 +199,7 @@ class _Pipeline:
             except AdminError as error:
                 self._finish(item, None, error)
                 continue
+            item.start = self._written
             self._outbound += frame
             self._written += len(frame)
             item.end = self._written
@@ -236,14 +247,19 @@ class _Pipeline:
 
     def _lost(self, connection: Connection, cause: AdminError | None) -> None:
         handed = self._handed
+        reason = cause.message if cause else ""
         items = list(self._sent.values())
         self._sent.clear()
         path = connection.path
         self.drop()
         self._client.turn()
         for item in items:
-            delivered = cause is None and item.end <= handed
-            error = cause or connection_lost(item.call, path, delivered=delivered)
+            if cause is not None and (len(items) == 1 or item.start < handed < item.end):
+                # The one whose frame was refused at its head: no other member would take it.
+                self._finish(item, None, cause)
+                continue
+            delivered = item.end <= handed
+            error = connection_lost(item.call, path, delivered=delivered, reason=reason)
             self._retry(item, error, delivered=delivered)
 
     def _expire(self, now: float) -> None:

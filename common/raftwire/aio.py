@@ -89,7 +89,10 @@ class _Link(asyncio.Protocol):
                     if not waiter.done():
                         waiter.set_result(response)
                 elif response.id == 0 and response.HasField("error"):
-                    self._break(Broken(delivered=False, cause=_error(response)))
+                    cause = admin.error_from_response(response)
+                    # It means the request that arrived last; of several nobody knows which.
+                    alone = len(self._waiters) == 1
+                    self._break(Broken(delivered=not alone, cause=cause))
                     return
         except RemoteError:
             self._break(Broken(delivered=True))
@@ -166,10 +169,6 @@ class _Link(asyncio.Protocol):
         self.closed = True
         if self._transport is not None:
             self._transport.close()
-
-
-def _error(response: Response) -> AdminError:
-    return admin.error_from_response(response)
 
 
 def _late(waiter: asyncio.Future[Response]) -> None:
@@ -263,7 +262,11 @@ class AsyncClient:
                 # A request without effect may be asked again, seen or not.
                 delivered = broken.delivered and call.writes
                 self._drop(link)
-                failure = broken.cause or connection_lost(call, path, delivered=delivered)
+                cause = broken.cause
+                if cause is None or delivered:
+                    reason = cause.message if cause else ""
+                    cause = connection_lost(call, path, delivered=delivered, reason=reason)
+                failure = cause
             except RemoteError as error:
                 self._drop(link)
                 raise wrong_answer(call, error) from None

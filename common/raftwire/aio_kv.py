@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from raftwire import admin, kv
 from raftwire.admin import Call, Consistency
+from raftwire.errors import AdminError, Code
 from raftwire.proto import admin_pb2 as pb
 
 if TYPE_CHECKING:
@@ -22,9 +23,21 @@ class AsyncKv:
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
+        self._checked = False
 
     async def _write(self, command: bytes, key: str | None, timeout: float | None) -> kv.KvResult:
-        return kv.read_result((await self._client.propose(command, key, timeout=timeout)).result)
+        if not self._checked:
+            # Another state machine would take the command for data of its own, and keep it.
+            hello = await self._client.hello(timeout=timeout)
+            if hello.state_machine != "kv":
+                raise AdminError(
+                    Code.UNSUPPORTED,
+                    f"this cluster runs the state machine {hello.state_machine!r}, not 'kv'",
+                    hint="make a cluster with the state machine kv, or propose to this one",
+                )
+            self._checked = True
+        reply = await self._client.propose(command, key, timeout=timeout)
+        return kv.read_result(reply.result)
 
     async def put(
         self,

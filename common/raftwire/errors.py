@@ -32,7 +32,15 @@ class RemoteError(WireError):
 
 
 class FrameError(RemoteError):
-    """A frame's length is zero or above the limit, or the stream ended inside a frame."""
+    """A frame's length is zero or above the limit, or the stream ended inside a frame.
+
+    Attributes:
+        oversized: The length is above the limit: what to answer with TOO_LARGE.
+    """
+
+    def __init__(self, message: str, *, oversized: bool = False) -> None:
+        super().__init__(message)
+        self.oversized = oversized
 
 
 class MessageError(RemoteError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from struct import Struct
-from typing import Final
+from typing import Final, NoReturn
 
 from raftwire.errors import FrameError, LocalError
 
@@ -55,7 +55,7 @@ class FrameDecoder:
     connection must be closed.
     """
 
-    __slots__ = ("_buffer", "_error", "_need", "bytes_max")
+    __slots__ = ("_buffer", "_failure", "_need", "bytes_max")
 
     def __init__(self, bytes_max: int) -> None:
         if not 0 < bytes_max <= 0xFFFF_FFFF:
@@ -66,7 +66,7 @@ class FrameDecoder:
         self._buffer = bytearray()
         # Bytes _buffer must hold before it is worth looking at again.
         self._need = HEADER_BYTES
-        self._error: str | None = None
+        self._failure: tuple[str, bool] | None = None
 
     @property
     def pending_bytes(self) -> int:
@@ -82,8 +82,8 @@ class FrameDecoder:
         Raises:
             FrameError: A length is zero or above ``bytes_max``. Every later call raises it again.
         """
-        if self._error is not None:
-            raise FrameError(self._error)
+        if self._failure is not None:
+            self._raise()
         buffer = self._buffer
         if buffer:
             # A large frame arrives in many pieces: append, and look only once it can be whole.
@@ -121,13 +121,18 @@ class FrameDecoder:
         self._need = need
         return frames
 
-    def _fail(self, size: int) -> None:
-        self._error = (
-            "a frame of zero bytes was announced"
+    def _fail(self, size: int) -> NoReturn:
+        self._failure = (
+            ("a frame of zero bytes was announced", False)
             if size == 0
-            else f"a frame of {size} bytes was announced; the limit is {self.bytes_max}"
+            else (f"a frame of {size} bytes was announced; the limit is {self.bytes_max}", True)
         )
-        raise FrameError(self._error)
+        self._raise()
+
+    def _raise(self) -> NoReturn:
+        assert self._failure is not None
+        message, oversized = self._failure
+        raise FrameError(message, oversized=oversized)
 
     def eof(self) -> None:
         """Say that the stream has ended.

@@ -1,8 +1,9 @@
-"""Where a node's admin socket is by default: one rule for the daemon that makes it and those who look for it.
+"""Where a node's admin socket is by default: one rule for the daemon and for those who look for it.
 
-A node's socket is ``<run dir>/<id>.sock``. The run dir is ``/run/raftd`` where this user may write it,
-else ``$XDG_RUNTIME_DIR/raftd``, else ``/tmp/raftd-<uid>``. A client looks in the same places in the same
-order, and also where it may not write: a service's socket in /run/raftd is open to a group.
+A node's socket is ``<run dir>/<id>.sock``. The run dir is ``/run/raftd`` where this user may write
+it, else ``$XDG_RUNTIME_DIR/raftd``, else ``/tmp/raftd-<uid>``. A client looks in the same places
+in the same order, and also where it may not write: a service's socket in /run/raftd is open to a
+group.
 """
 
 from __future__ import annotations

@@ -425,6 +425,21 @@ def test_a_connection_that_is_refused_as_a_whole(make: Make, node: Node) -> None
     assert caught.value.outcome is Outcome.NOT_APPLIED
 
 
+def test_a_refused_connection_leaves_the_others_unknown(make: Make, node: Node) -> None:
+    def handle(request: Request, connection: FakeConnection) -> bool:
+        if len(one.requests) < 3:
+            return True
+        error = AdminError(Code.TOO_LARGE, "a frame of 3 MiB; the limit is 1 MiB")
+        connection.raw(encode_frame(admin.error_response(0, error).SerializeToString()))
+        return False
+
+    one = node(handle)
+    results = make(one.path, timeout=3)("propose_many", [b"x"] * 3, inflight=3)
+    for result in results:
+        assert result.error.outcome is Outcome.UNKNOWN
+        assert "3 MiB" in result.error.message
+
+
 def test_what_no_node_would_take_is_not_sent(make: Make, node: Node) -> None:
     one = node(always(propose_reply))
     client = make(one.path)
@@ -713,6 +728,9 @@ def test_a_damaged_snapshot_is_not_taken(make: Make, node: Node, damage: str, co
 
 def kv_handler(store: dict[bytes, bytes], page: int = 3) -> Handler:
     def handle(request: Request, connection: FakeConnection) -> bool:
+        if request.WhichOneof("body") == "hello":
+            connection.answer(request, Response(hello=pb.HelloReply(state_machine="kv")))
+            return True
         if request.WhichOneof("body") == "propose":
             command = kv.KvCommand.FromString(request.propose.data)
             result = kv.KvResult(revision=9, succeeded=True)
@@ -784,9 +802,14 @@ def test_a_compare_takes_one_expectation(make: Make, node: Node) -> None:
 
 
 def test_another_state_machines_answer(make: Make, node: Node) -> None:
-    one = node(always(lambda: propose_reply(result=b"\xff\xff")))
-    with pytest.raises(raftwire.RemoteError, match="not the key-value state machine"):
+    one = node(always(lambda: Response(hello=pb.HelloReply(state_machine="log"))))
+    with pytest.raises(AdminError, match="runs the state machine 'log', not 'kv'") as caught:
         make(one.path)("kv.put", "k", "v")
+    assert caught.value.code is Code.UNSUPPORTED
+    assert not [request for request in one.requests if request.HasField("propose")]
+    two = node(always(lambda: Response(query=pb.QueryReply(result=b"\xff\xff"))))
+    with pytest.raises(raftwire.RemoteError, match="not the key-value state machine"):
+        make(two.path)("kv.get", "k")
 
 
 def watch_handler(die_after: int = 0) -> Handler:

@@ -86,8 +86,12 @@ def test_a_failed_decoder_stays_failed() -> None:
     decoder = FrameDecoder(LIMIT)
     with pytest.raises(FrameError):
         decoder.feed(b"\xff\xff\xff\xff")
-    with pytest.raises(FrameError, match="4294967295"):
+    with pytest.raises(FrameError, match="4294967295") as caught:
         decoder.feed(encode_frame(b"fine"))
+    assert caught.value.oversized
+    with pytest.raises(FrameError) as caught:
+        FrameDecoder(LIMIT).feed(bytes(4))
+    assert not caught.value.oversized
 
 
 def test_the_limit_itself_is_allowed() -> None:
