@@ -34,6 +34,7 @@ from raftd.peers import Peers
 from raftd.plan import Driver
 from raftd.relay import Relays
 from raftd.replica import Replica
+from raftd.retention import Retention
 from raftd.rocks import RocksStore, is_initialized
 from raftd.service import Parts, Service
 from raftd.snapshot import SnapshotStore, clear_stage
@@ -54,6 +55,7 @@ EXIT_INVARIANT: Final = 70
 EXIT_LOCKED: Final = 75
 
 _DRAIN_SECONDS_MAX: Final = 2.0
+_FAREWELL_SECONDS: Final = 0.5
 
 
 class StartRefused(Exception):
@@ -315,6 +317,7 @@ class Daemon:
             on_snapshot=lambda message: self.snapshots.send(message),  # noqa: PLW0108  (made below)
             on_up=lambda peer_id: self.node.links_changed(),
             on_down=self._link_lost,
+            on_expelled=lambda: self.node.turned_away(),
         )
         self._unreported: set[int] = set()
         self.node = node = Node(
@@ -357,6 +360,9 @@ class Daemon:
             book,
             self._mine,
             log,
+        )
+        self.retention = Retention(
+            config, store, self.replica, lambda: self.applier.index, node.fail, log
         )
         self.service = Service(self.parts)
         self.peers = Peers(
@@ -402,9 +408,7 @@ class Daemon:
         self.node.start()
         self._refresh_links()
         if self.config.join:
-            self._announcer = Announcer(
-                self.config.join, self._mine, self._is_waiting, self.log
-            )
+            self._announcer = Announcer(self.config.join, self._mine, self._is_waiting, self.log)
         self.log.info(
             "serving",
             version=__version__,
@@ -469,12 +473,15 @@ class Daemon:
                 "this node has been removed from its group: it may be stopped, and its data deleted"
             )
         self._refresh_links()
+        # They hear it from the log, or else from being turned away when they dial again.
+        self._loop.call_later(_FAREWELL_SECONDS, self.peers.hang_up, frozenset(state.removed))
 
     def _applied(self) -> None:
         if self.applier.addresses is not self._addresses_seen:
             self._addresses_seen = self.applier.addresses
             self._local = None
             self._refresh_links()
+        self.retention.consider()
         self.snapshots.consider()
 
     _addresses_seen: Mapping[int, str] | None = None

@@ -451,20 +451,38 @@ OPTIONS: Final[tuple[Option, ...]] = (
         metavar="MODE",
     ),
     Option(
-        "snapshot_entries",
-        "snapshot.entries",
+        "compact_entries",
+        "storage.compact_entries",
         _count,
-        10_000,
-        "Entries applied between two snapshots; 0 never.",
+        5_000,
+        "Entries that are dropped from the log at a time; 0: none ever is.",
         metavar="N",
         show=_same,
     ),
     Option(
-        "snapshot_trailing",
-        "snapshot.trailing",
+        "compact_trailing",
+        "storage.compact_trailing",
         _count,
-        5_000,
-        "Entries kept behind a snapshot for slow followers.",
+        50_000,
+        "Applied entries kept in the log, for slow followers and readers.",
+        metavar="N",
+        show=_same,
+    ),
+    Option(
+        "compact_trailing_bytes",
+        "storage.compact_trailing_bytes",
+        _size,
+        256 * 2**20,
+        "Keep fewer of them if they take more than this, roughly.",
+        metavar="SIZE",
+        show=_size_text,
+    ),
+    Option(
+        "snapshot_entries",
+        "snapshot.entries",
+        _count,
+        0,
+        "Make a snapshot each time so many entries are applied; 0: when a follower needs one.",
         metavar="N",
         show=_same,
     ),
@@ -581,8 +599,10 @@ class DaemonConfig:
     max_uncommitted_size: int
     max_committed_size: int
     fsync: str
+    compact_entries: int
+    compact_trailing: int
+    compact_trailing_bytes: int
     snapshot_entries: int
-    snapshot_trailing: int
     max_entry_bytes: int
     max_pending: int
     max_pending_bytes: int

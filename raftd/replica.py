@@ -18,12 +18,14 @@ class Replica:
 
     Attributes:
         staged: The snapshot that was received and checked, until a plan installs it.
+        bytes_written: Roughly, since the start.
     """
 
     def __init__(self, store: LogStore, applier: Applier) -> None:
         self._store = store
         self._applier = applier
         self.staged: Staged | None = None
+        self.bytes_written = 0
 
     def persist(self, plan: Plan) -> Sequence[Applied]:
         """Write a plan's snapshot, entries, hard state and applied changes as one batch, unflushed.
@@ -54,5 +56,6 @@ class Replica:
                 return ()
             batch = store.new_batch()
         applied = self._applier.apply(batch, plan.committed) if plan.committed else ()
+        self.bytes_written += batch.size_bytes
         store.write(batch)
         return applied

@@ -773,17 +773,21 @@ class Service:
                 shown = raft_log.committed
             return min(shown + 1, read.to_index) if read.to_index else shown + 1
 
-        position = read.from_index or store.first_index()
+        history = wanted == {"normal"} and not read.last
+        position = read.from_index or (1 if history else store.first_index())
         if read.last:
             position = max(position, self._last(read.last, end(), wanted))
         left = read.limit or 2**63
-        if wanted == {"normal"} and position < store.first_index():
-            async for response, position in self._from_history(read.from_index, end(), left):
+        empty = True
+        if history and position < store.first_index():
+            # The state machine `log` keeps proposals that Raft's own log has dropped.
+            async for response in self._from_history(read.from_index, end(), left):
                 left -= len(response.log_read.entries)
+                empty = False
                 yield self._bounded(response)
+            position = store.first_index()
         elif position < store.first_index():
             raise self._compacted(position)
-        empty = True
         while left > 0:
             while position < end() and left > 0:
                 try:
@@ -829,39 +833,35 @@ class Service:
             high = low
         return first
 
-    async def _from_history(
-        self, start: int, end: int, limit: int
-    ) -> AsyncIterator[tuple[Response, int]]:
-        """Yield proposals that the state machine ``log`` keeps from before the first entry."""
-        store = self.parts.store
-        position, more = start or 1, True
-        explicit = bool(start)
-        while more and limit > 0 and position < min(end, store.first_index()):
+    async def _from_history(self, start: int, end: int, limit: int) -> AsyncIterator[Response]:
+        """Yield proposals from before the log's first entry, as the state machine keeps them."""
+        applier = self.parts.applier
+        stop = min(end, self.parts.store.first_index())
+        position = start or 1
+        while limit > 0 and position < stop:
             try:
-                page = self.parts.applier.machine.changes(
-                    self.parts.applier.reader, str(position).encode(), position
-                )
+                page = applier.machine.changes(applier.reader, str(position).encode(), position)
             except HistoryCompacted as error:
-                if explicit:
-                    raise self._compacted(position, error.first) from None
+                if start:
+                    raise self._compacted(start, error.first) from None
                 position = error.first
                 continue
             except CommandRefused:
-                if explicit:
-                    raise self._compacted(position) from None
-                break
-            response = Response()
-            kept = LogReadReply.FromString(page.data).entries
-            stop = min(end, store.first_index())
-            entries = [entry for entry in kept if entry.index < stop][:limit]
-            response.log_read.entries.extend(entries)
-            limit -= len(entries)
-            more, position = page.more and len(entries) == len(kept), page.next
-            if entries:
-                yield response, min(position, stop)
+                # The machine keeps no such history.
+                if start:
+                    raise self._compacted(start) from None
+                return
+            entries = LogReadReply.FromString(page.data).entries
+            kept = [entry for entry in entries if entry.index < stop][:limit]
+            limit -= len(kept)
+            if kept:
+                response = Response()
+                response.log_read.entries.extend(kept)
+                yield response
+            if not page.more:
+                return
+            position = page.next
             await asyncio.sleep(0)
-        # Pages end where the history does; the log itself goes on from its own first entry.
-        yield Response(), store.first_index()
 
     def _bounded(self, response: Response) -> Response:
         log = self.parts.node.raft.raft_log

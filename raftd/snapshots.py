@@ -122,24 +122,9 @@ class Snapshots:
         if error is not None:
             self._node.fail(error)
             return
-        self._compact(task.result().header.index)
         # Whoever waits for it is offered it with the next answer to a heartbeat: ask for that now.
         if self._node.is_leader:
             self._node.call(self._node.raw.ping)
-
-    def _compact(self, index: int) -> None:
-        """Drop entries that the snapshot holds, but for those slow followers may still want."""
-        first = index + 1 - self._config.snapshot_trailing
-        if first <= self._store.first_index():
-            return
-        try:
-            batch = self._store.new_batch()
-            self._store.compact(batch, first)
-            self._store.write(batch)
-        except Exception as error:
-            self._node.fail(error)
-            return
-        self._log.info("log compacted", first_index=self._store.first_index())
 
     def _provide(self, request_index: int, to: int) -> Snapshot:
         """Return a snapshot for peer ``to``; begin to make one if there is none that serves."""
