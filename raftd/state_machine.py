@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from raftd.settings import Settings
@@ -93,7 +94,8 @@ class ApplyContext(Reader, Protocol):
         ...
 
 
-class ChangePage(Protocol):
+@dataclass(frozen=True, slots=True)
+class ChangePage:
     """A piece of a machine's history, ready for the client that follows.
 
     Attributes:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
@@ -21,7 +20,7 @@ from google.protobuf.message import DecodeError
 
 from raftd.kvstore import CorruptionError
 from raftd.machines.journal import Journal
-from raftd.state_machine import ApplyContext, CommandRefused, Reader
+from raftd.state_machine import ApplyContext, ChangePage, CommandRefused, Reader
 from raftwire.proto.kv_pb2 import (
     KeyValue,
     KvCommand,
@@ -63,15 +62,6 @@ _EVENT: Final = Struct(">BIIQ")
 _pack_event = _EVENT.pack
 _PUT: Final = 0
 _DELETE: Final = 1
-
-
-@dataclass(frozen=True, slots=True)
-class KvPage:
-    """``state_machine.ChangePage``; ``data`` is a serialized ``KvWatchEvents``."""
-
-    data: bytes
-    next: int
-    more: bool
 
 
 class KvMachine:
@@ -278,8 +268,8 @@ class KvMachine:
             last = key
         return result
 
-    def changes(self, reader: Reader, request: bytes, start: int) -> KvPage:
-        """Return the changes a ``KvWatch`` asks for, from revision ``start`` on."""
+    def changes(self, reader: Reader, request: bytes, start: int) -> ChangePage:
+        """Return what a ``KvWatch`` asks for from revision ``start`` on, as ``KvWatchEvents``."""
         try:
             watch = KvWatch.FromString(request)
         except DecodeError:
@@ -303,7 +293,7 @@ class KvMachine:
                         event.prev.CopyFrom(_pair(key, before))
                 answer.events.append(event)
         data = answer.SerializeToString() if answer.events else b""
-        return KvPage(data, page.next, page.more)
+        return ChangePage(data, page.next, page.more)
 
     def _past(self, reader: Reader, key: bytes, revision: int) -> bytes | None:
         """Return what ``key`` was set to at ``revision``, if the history still tells."""

@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Final
 
 from raftd.machines.journal import Journal
-from raftd.state_machine import ApplyContext, CommandRefused, Reader
+from raftd.state_machine import ApplyContext, ChangePage, CommandRefused, Reader
 from raftwire.proto.admin_pb2 import LogEntry, LogReadReply
 
 _TERM: Final = Struct(">Q")
@@ -27,15 +27,6 @@ class LogRecord:
     term: int
     time_ms: int
     data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class LogPage:
-    """``state_machine.ChangePage``; ``data`` is a serialized ``LogReadReply``."""
-
-    data: bytes
-    next: int
-    more: bool
 
 
 class LogMachine:
@@ -94,8 +85,11 @@ class LogMachine:
             )
         return json.dumps(self.journal.bounds()).encode()
 
-    def changes(self, reader: Reader, request: bytes, start: int) -> LogPage:
-        """Return entries to follow; ``request``: the first index in decimal, or empty for now."""
+    def changes(self, reader: Reader, request: bytes, start: int) -> ChangePage:
+        """Return entries to follow, as a ``LogReadReply``.
+
+        ``request`` is the first index wanted, in decimal; empty: from now on.
+        """
         if start < 0:
             if not request:
                 start = self.journal.last + 1
@@ -107,7 +101,7 @@ class LogMachine:
                 )
         records, following, more = self.read(reader, start)
         if not records:
-            return LogPage(b"", following, more)
+            return ChangePage(b"", following, more)
         reply = LogReadReply(
             entries=[
                 LogEntry(index=record.index, term=record.term, type="normal", data=record.data)
@@ -116,7 +110,7 @@ class LogMachine:
             first_index=self.journal.first,
             last_index=self.journal.last,
         )
-        return LogPage(reply.SerializeToString(), following, more)
+        return ChangePage(reply.SerializeToString(), following, more)
 
     def digest(self, reader: Reader) -> bytes:
         """Return a hash over all entries kept."""

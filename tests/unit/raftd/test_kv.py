@@ -1,0 +1,475 @@
+"""The machine `kv` against a naive model, and its corners one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raftd.applier import Applied, Applier, Outcome
+from raftd.machines import kv as kv_module
+from raftd.machines.kv import KvMachine
+from raftd.settings import Settings
+from raftd.state_machine import CommandRefused, HistoryCompacted
+from raftd.storage import LogStore
+from raftwire import kv as wire
+from raftwire.proto.kv_pb2 import (
+    KeyValue,
+    KvCommand,
+    KvCompareAndSwap,
+    KvDelete,
+    KvDeleteRange,
+    KvPut,
+    KvQuery,
+    KvQueryResult,
+    KvRange,
+    KvResult,
+    KvWatch,
+    KvWatchEvent,
+    KvWatchEvents,
+)
+from tests.unit.raftd.builders import bootstrap, no_conf, proposal
+
+
+class Bench:
+    """A `kv` machine under an applier."""
+
+    def __init__(self, limits: Settings | None = None) -> None:
+        self.store = bootstrap(machine="kv", settings=limits)
+        self.restart()
+
+    def restart(self) -> None:
+        self.store = LogStore.open(self.store.kv)
+        self.machine = KvMachine()
+        self.by = Applier(self.store.kv, self.store, self.machine, no_conf)
+
+    def run(self, *commands: bytes) -> list[Applied]:
+        """Apply all commands together."""
+        low = self.by.index + 1
+        new = [proposal(low + number, each) for number, each in enumerate(commands)]
+        batch = self.store.new_batch()
+        self.store.append(batch, new)
+        found = self.by.apply(batch, new)
+        self.store.write(batch)
+        return found
+
+    def result(self, command: bytes) -> KvResult:
+        (found,) = self.run(command)
+        assert found.outcome is Outcome.APPLIED, found.result
+        assert found.result is not None
+        return KvResult.FromString(found.result)
+
+    def refusal(self, command: bytes) -> str:
+        (found,) = self.run(command)
+        assert found.outcome is Outcome.REFUSED
+        assert found.result is not None
+        return found.result.decode()
+
+    def get(self, key: bytes) -> KeyValue | None:
+        found = KvQueryResult.FromString(self.by.query(wire.get(key)))
+        return found.kvs[0] if found.kvs else None
+
+    def range(self, **fields: object) -> KvQueryResult:
+        query = KvQuery(range=KvRange(**fields))  # type: ignore[arg-type]
+        return KvQueryResult.FromString(self.by.query(query.SerializeToString()))
+
+    def watch(self, watch: KvWatch, start: int = -1) -> tuple[list[KvWatchEvent], int, bool]:
+        page = self.machine.changes(self.by.reader, watch.SerializeToString(), start)
+        return list(KvWatchEvents.FromString(page.data).events), page.next, page.more
+
+
+def put(key: bytes, value: bytes, *, prev: bool = False) -> bytes:
+    return KvCommand(put=KvPut(key=key, value=value, prev_kv=prev)).SerializeToString()
+
+
+def delete(key: bytes, *, prev: bool = False) -> bytes:
+    return KvCommand(delete=KvDelete(key=key, prev_kv=prev)).SerializeToString()
+
+
+def delete_range(key: bytes, end: bytes = b"", *, prefix: bool = False) -> bytes:
+    command = KvDeleteRange(key=key, range_end=end, prefix=prefix)
+    return KvCommand(delete_range=command).SerializeToString()
+
+
+def cas(**fields: object) -> bytes:
+    command = KvCommand(cas=KvCompareAndSwap(**fields))  # type: ignore[arg-type]
+    return command.SerializeToString()
+
+
+# -- one by one ------------------------------------------------------------------------------------
+
+
+def test_revisions_and_versions_are_etcds() -> None:
+    bench = Bench()
+    assert bench.result(put(b"a", b"1")) == KvResult(revision=1, succeeded=True)
+    assert bench.result(put(b"b", b"1")).revision == 2
+    assert bench.result(put(b"a", b"2")).revision == 3
+    assert bench.get(b"a") == KeyValue(
+        key=b"a", value=b"2", create_revision=1, mod_revision=3, version=2
+    )
+    assert bench.result(delete(b"a")) == KvResult(revision=4, succeeded=True, deleted=1)
+    assert bench.get(b"a") is None
+    assert bench.result(delete(b"a")) == KvResult(revision=4, succeeded=True)
+    bench.result(put(b"a", b""))
+    assert bench.get(b"a") == KeyValue(
+        key=b"a", value=b"", create_revision=5, mod_revision=5, version=1
+    )
+
+
+def test_previous_pairs_are_returned_if_wanted() -> None:
+    bench = Bench()
+    assert not bench.result(put(b"a", b"1", prev=True)).HasField("prev")
+    assert bench.result(put(b"a", b"2", prev=True)).prev.value == b"1"
+    assert bench.result(delete(b"a", prev=True)).prev == KeyValue(
+        key=b"a", value=b"2", create_revision=1, mod_revision=2, version=2
+    )
+    assert not bench.result(delete(b"a", prev=True)).HasField("prev")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_compare_and_swap(there: bool) -> None:
+    for expect, holds in (
+        ({"absent": True}, not there),
+        ({"present": True}, there),
+        ({"mod_revision": 2}, there),
+        ({"mod_revision": 1}, False),
+        ({"mod_revision": 0}, False),
+        ({"value": b"v"}, there),
+        ({"value": b""}, False),
+    ):
+        bench = Bench()
+        bench.result(put(b"other", b"1"))
+        if there:
+            bench.result(put(b"k", b"v"))
+        before = bench.get(b"k")
+        revision = bench.machine.revision
+        found = bench.result(cas(key=b"k", put=b"new", **expect))
+        assert found.succeeded == holds
+        assert found.revision == revision + holds
+        if holds:
+            assert found.current.value == b"new"
+        assert bench.get(b"k") == (found.current if found.HasField("current") else None)
+        if not holds:
+            assert bench.get(b"k") == before
+        # A compare without a change only looks.
+        revision = bench.machine.revision
+        assert bench.result(cas(key=b"k", **expect)).revision == revision
+
+
+def test_compare_and_delete() -> None:
+    bench = Bench()
+    bench.result(put(b"k", b"v"))
+    found = bench.result(cas(key=b"k", value=b"v", delete=True))
+    assert (found.succeeded, found.deleted, found.HasField("current")) == (True, 1, False)
+    assert bench.get(b"k") is None
+    found = bench.result(cas(key=b"k", absent=True, delete=True))
+    assert (found.succeeded, found.deleted, found.revision) == (True, 0, 2)
+
+
+def test_delete_range_is_one_revision() -> None:
+    bench = Bench()
+    for key in (b"a", b"b/1", b"b/2", b"b\xff", b"c"):
+        bench.result(put(key, b"v"))
+    found = bench.result(delete_range(b"b/", prefix=True))
+    assert (found.deleted, found.revision) == (2, 6)
+    found = bench.result(delete_range(b"a", b"c"))
+    assert (found.deleted, found.revision) == (2, 7)
+    assert bench.result(delete_range(b"x", b"z")).revision == 7
+    assert [each.key for each in bench.range(key=b"", prefix=True).kvs] == [b"c"]
+    events, _, _ = bench.watch(KvWatch(key=b"", prefix=True, start_revision=6))
+    assert [(each.type, each.kv.key, each.kv.mod_revision) for each in events] == [
+        (KvWatchEvent.DELETE, b"b/1", 6),
+        (KvWatchEvent.DELETE, b"b/2", 6),
+        (KvWatchEvent.DELETE, b"a", 7),
+        (KvWatchEvent.DELETE, b"b\xff", 7),
+    ]
+
+
+def test_a_range_too_large_to_delete_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kv_module, "DELETE_KEYS_MAX", 3)
+    bench = Bench()
+    bench.run(*[put(b"%d" % number, b"") for number in range(4)])
+    assert "more than 3 keys" in bench.refusal(delete_range(b"", prefix=True))
+    assert bench.result(delete_range(b"0", b"3")).deleted == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (b"\xff\xff", "not a command"),
+        (b"", "not a command"),
+        (put(b"", b"v"), "1 to 16384 bytes, not 0"),
+        (put(b"k" * 16385, b"v"), "not 16385"),
+        (delete(b""), "not 0"),
+        (cas(key=b"k", put=b"v"), "what it expects"),
+        (cas(key=b"k", absent=False, put=b"v"), "only be true"),
+        (cas(key=b"k", present=True, delete=False), "only be true"),
+        (delete_range(b""), "not 0"),
+        (delete_range(b"a", b"b", prefix=True), "not both"),
+    ],
+)
+def test_nonsense_is_refused(command: bytes, reason: str) -> None:
+    bench = Bench()
+    assert reason in bench.refusal(command)
+    assert bench.machine.revision == 0
+
+
+@pytest.mark.parametrize("query", [b"\xff\xff", b"", wire.get(b"")])
+def test_nonsense_queries_are_refused(query: bytes) -> None:
+    with pytest.raises(CommandRefused):
+        Bench().by.query(query)
+
+
+def test_pages_are_bounded_and_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kv_module, "PAGE_PAIRS_MAX", 7)
+    monkeypatch.setattr(kv_module, "COUNT_MAX", 11)
+    bench = Bench()
+    keys = [b"k%02d" % number for number in range(20)] + [
+        b"k%02d\x00" % number for number in (3, 9)
+    ]
+    keys.sort()
+    bench.run(*[put(key, b"v" + key) for key in keys], put(b"l", b""))
+    for limit in (0, 1, 5, 7, 100):
+        found: list[bytes] = []
+        after = b""
+        while True:
+            page = bench.range(key=b"k", prefix=True, limit=limit, after=after)
+            assert 0 < len(page.kvs) <= min(limit or 7, 7)
+            found += [each.key for each in page.kvs]
+            assert all(each.value == b"v" + each.key for each in page.kvs)
+            if not page.more:
+                break
+            after = page.next
+        assert found == keys
+    total, after = 0, b""
+    while True:
+        page = bench.range(key=b"k", prefix=True, count_only=True, after=after)
+        total += page.count
+        assert page.count <= 11
+        if not page.more:
+            break
+        after = page.next
+    assert total == len(keys)
+    only = bench.range(key=b"k", prefix=True, keys_only=True, limit=2)
+    assert [(each.key, each.value) for each in only.kvs] == [(b"k00", b""), (b"k01", b"")]
+    assert [each.key for each in bench.range(key=b"k05").kvs] == [b"k05"]
+    assert [each.key for each in bench.range(key=b"k18", range_end=b"l").kvs] == [b"k18", b"k19"]
+
+
+def test_a_page_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kv_module, "PAGE_BYTES_MAX", 1000)
+    bench = Bench()
+    bench.run(*[put(b"%d" % number, b"x" * 600) for number in range(3)], put(b"9", b"x" * 5000))
+    assert [len(bench.range(key=b"", prefix=True, after=after).kvs) for after in (b"", b"2")] == [
+        1,
+        1,
+    ]
+
+
+# -- watching --------------------------------------------------------------------------------------
+
+
+def test_a_watch_sees_each_change_once_in_order() -> None:
+    bench = Bench()
+    bench.run(put(b"a/1", b"1"), put(b"b", b"1"), put(b"a/1", b"2"), delete(b"a/1"))
+    watch = KvWatch(key=b"a/", prefix=True, start_revision=1, prev_kv=True)
+    events, following, more = bench.watch(watch)
+    assert (following, more) == (5, False)
+    assert [
+        (each.type, each.kv.mod_revision, each.kv.value, each.prev.value) for each in events
+    ] == [
+        (KvWatchEvent.PUT, 1, b"1", b""),
+        (KvWatchEvent.PUT, 3, b"2", b"1"),
+        (KvWatchEvent.DELETE, 4, b"", b"2"),
+    ]
+    assert bench.watch(watch, following) == ([], 5, False)
+    bench.run(put(b"a/2", b"3"))
+    events, following, _ = bench.watch(watch, following)
+    assert [(each.kv.key, each.kv.mod_revision) for each in events] == [(b"a/2", 5)]
+    assert following == 6
+
+
+def test_a_watch_begins_now_unless_told() -> None:
+    bench = Bench()
+    bench.run(put(b"a", b"1"))
+    events, following, _ = bench.watch(KvWatch(key=b"a"))
+    assert (events, following) == ([], 2)
+
+
+def test_history_is_bounded_and_says_where_it_begins() -> None:
+    bench = Bench(Settings(history_count=10))
+    for number in range(30):
+        bench.run(put(b"k", b"%d" % number), put(b"k", b"%d" % number))
+    with pytest.raises(HistoryCompacted) as raised:
+        bench.watch(KvWatch(key=b"k", start_revision=1))
+    assert (raised.value.wanted, raised.value.first) == (1, 51)
+    for _ in range(2):
+        events, following, _ = bench.watch(KvWatch(key=b"k", start_revision=51, prev_kv=True))
+        assert [each.kv.mod_revision for each in events] == list(range(51, 61))
+        # The pair before the first kept change is not told any more.
+        assert [each.HasField("prev") for each in events] == [False] + [True] * 9
+        assert following == 61
+        bench.restart()
+
+
+def test_history_goes_page_by_page() -> None:
+    bench = Bench()
+    for low in range(0, 3000, 500):
+        bench.run(*[put(b"%d" % number, b"x" * 100) for number in range(low, low + 500)])
+    for _ in range(2):
+        seen: list[int] = []
+        start, more, pages = -1, True, 0
+        while more:
+            events, start, more = bench.watch(
+                KvWatch(key=b"", prefix=True, start_revision=100), start
+            )
+            seen += [each.kv.mod_revision for each in events]
+            pages += 1
+        assert seen == list(range(100, 3001))
+        assert pages > 2
+        bench.restart()
+
+
+# -- against a model -------------------------------------------------------------------------------
+
+
+@dataclass
+class Model:
+    """What `kv` should be, in the plainest way."""
+
+    revision: int = 0
+    pairs: dict[bytes, KeyValue] = field(default_factory=dict)
+    events: list[tuple[int, int, bytes, bytes]] = field(default_factory=list)
+
+    def put(self, key: bytes, value: bytes) -> KeyValue:
+        self.revision += 1
+        old = self.pairs.get(key)
+        new = KeyValue(
+            key=key,
+            value=value,
+            create_revision=old.create_revision if old else self.revision,
+            mod_revision=self.revision,
+            version=old.version + 1 if old else 1,
+        )
+        self.pairs[key] = new
+        self.events.append((self.revision, KvWatchEvent.PUT, key, value))
+        return new
+
+    def delete(self, keys: list[bytes]) -> int:
+        found = sorted(key for key in keys if key in self.pairs)
+        if found:
+            self.revision += 1
+        for key in found:
+            del self.pairs[key]
+            self.events.append((self.revision, KvWatchEvent.DELETE, key, b""))
+        return len(found)
+
+
+KEYS = st.binary(min_size=1, max_size=2) | st.sampled_from([b"a", b"ab", b"a\xff", b"b", b"\xff"])
+VALUES = st.binary(max_size=4)
+COMMANDS = st.one_of(
+    st.tuples(st.just("put"), KEYS, VALUES),
+    st.tuples(st.just("delete"), KEYS),
+    st.tuples(st.just("prefix"), st.binary(max_size=2)),
+    st.tuples(st.just("range"), KEYS, KEYS),
+    st.tuples(st.just("cas-revision"), KEYS, VALUES, st.integers(0, 12)),
+    st.tuples(st.just("cas-value"), KEYS, VALUES, VALUES),
+    st.tuples(st.just("cas-absent"), KEYS, VALUES),
+    st.tuples(st.just("cas-delete"), KEYS),
+)
+
+
+def against(model: Model, step: tuple[object, ...]) -> tuple[bytes, KvResult]:
+    """Return the command of a step and what the model answers."""
+    kind, key, *rest = step
+    assert isinstance(key, bytes)
+    if kind == "put":
+        value = rest[0]
+        assert isinstance(value, bytes)
+        model.put(key, value)
+        return put(key, value), KvResult(revision=model.revision, succeeded=True)
+    if kind in {"delete", "prefix", "range"}:
+        if kind == "delete":
+            command, doomed = delete(key), [key]
+        elif kind == "prefix":
+            command = delete_range(key, prefix=True)
+            doomed = [each for each in model.pairs if each.startswith(key)]
+        else:
+            end = rest[0]
+            assert isinstance(end, bytes)
+            command = delete_range(key, end)
+            doomed = [each for each in model.pairs if key <= each < end]
+        deleted = model.delete(doomed)
+        return command, KvResult(revision=model.revision, succeeded=True, deleted=deleted)
+    old = model.pairs.get(key)
+    fields: dict[str, object]
+    if kind == "cas-revision":
+        holds, fields = old is not None and old.mod_revision == rest[1], {"mod_revision": rest[1]}
+    elif kind == "cas-value":
+        holds, fields = old is not None and old.value == rest[1], {"value": rest[1]}
+    elif kind == "cas-absent":
+        holds, fields = old is None, {"absent": True}
+    else:
+        holds, fields = old is not None, {"present": True}
+    current, deleted = old, 0
+    if kind == "cas-delete":
+        fields["delete"] = True
+        if holds:
+            current, deleted = None, model.delete([key])
+    else:
+        fields["put"] = rest[0]
+        assert isinstance(rest[0], bytes)
+        if holds:
+            current = model.put(key, rest[0])
+    result = KvResult(revision=model.revision, succeeded=holds, deleted=deleted)
+    if current is not None:
+        result.current.CopyFrom(current)
+    return cas(key=key, **fields), result
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(st.lists(COMMANDS, min_size=1, max_size=6), max_size=12), st.data())
+def test_against_a_naive_model(groups: list[list[tuple[object, ...]]], data: st.DataObject) -> None:
+    """Whatever is applied together, restarted between, read in pages: as the model says."""
+    bench, model = Bench(), Model()
+    for group in groups:
+        expected = [against(model, step) for step in group]
+        found = bench.run(*[command for command, _ in expected])
+        answers = [KvResult.FromString(each.result or b"") for each in found]
+        assert answers == [result for _, result in expected]
+        if data.draw(st.booleans()):
+            bench.restart()
+    pairs = [model.pairs[key] for key in sorted(model.pairs)]
+    limit = data.draw(st.integers(1, 5))
+    paged: list[KeyValue] = []
+    after = b""
+    while True:
+        page = bench.range(key=b"", prefix=True, limit=limit, after=after)
+        assert page.revision == model.revision
+        paged += page.kvs
+        if not page.more:
+            break
+        after = page.next
+    assert paged == pairs
+    prefix = data.draw(st.binary(max_size=1))
+    page = bench.range(key=prefix, prefix=True, count_only=True)
+    assert page.count == sum(key.startswith(prefix) for key in model.pairs)
+    start = data.draw(st.integers(1, model.revision + 1))
+    events, following, more = bench.watch(KvWatch(key=prefix, prefix=True, start_revision=start))
+    assert (following, more) == (max(start, model.revision + 1), False)
+    assert [(each.kv.mod_revision, each.type, each.kv.key, each.kv.value) for each in events] == [
+        event for event in model.events if event[0] >= start and event[2].startswith(prefix)
+    ]
+
+
+def test_the_digest_depends_on_the_commands_only() -> None:
+    commands = [put(b"%d" % (number % 7), b"%d" % number) for number in range(50)]
+    one, other = Bench(Settings(history_count=12)), Bench(Settings(history_count=12))
+    one.run(*commands)
+    for command in commands:
+        other.run(command)
+    assert one.machine.digest(one.by.reader) == other.machine.digest(other.by.reader)
+    other.run(put(b"1", b"x"))
+    assert one.machine.digest(one.by.reader) != other.machine.digest(other.by.reader)
