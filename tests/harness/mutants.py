@@ -11,7 +11,6 @@ exactly once; when the shipped code changes, `MutantOutdated` says which mutant 
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -75,10 +74,12 @@ class Mutant:
     def _on(self) -> Iterator[None]:
         changed: list[tuple[FunctionType, Any]] = []
         try:
-            for edit in self.edits:
-                function = find_function(edit.where)
+            for where in dict.fromkeys(edit.where for edit in self.edits):
+                function = find_function(where)
+                edits = [edit for edit in self.edits if edit.where == where]
+                code = _edited(function, edits, self.name)
                 changed.append((function, function.__code__))
-                function.__code__ = _edited(function, edit, self.name)
+                function.__code__ = code
             if self.apply is None:
                 yield
             else:
@@ -121,18 +122,20 @@ def find_function(where: str) -> FunctionType:
 _sources: dict[FunctionType, str] = {}
 
 
-def _edited(function: FunctionType, edit: Edit, name: str) -> Any:
-    """Compile `function` with the edit made; return its code."""
+def _edited(function: FunctionType, edits: Sequence[Edit], name: str) -> Any:
+    """Compile `function` with the edits made, one after the other; return its code."""
     source = _sources.get(function)
     if source is None:
         source = _sources[function] = textwrap.dedent(inspect.getsource(function))
-    count = source.count(edit.old)
-    if count != 1:
-        raise MutantOutdated(
-            f"mutant {name}: {edit.where} holds {edit.old!r} {count} times instead of once; the "
-            "code has changed: write the mutant anew so that it plants the same bug"
-        )
-    tree = ast.parse(source.replace(edit.old, edit.new))
+    for edit in edits:
+        count = source.count(edit.old)
+        if count != 1:
+            raise MutantOutdated(
+                f"mutant {name}: {edit.where} holds {edit.old!r} {count} times instead of once; "
+                "the code has changed: write the mutant anew so that it plants the same bug"
+            )
+        source = source.replace(edit.old, edit.new)
+    tree = ast.parse(source)
     definition = tree.body[0]
     assert isinstance(definition, ast.FunctionDef)
     definition.decorator_list = []
@@ -148,5 +151,7 @@ def _edited(function: FunctionType, edit: Edit, name: str) -> Any:
     exec(compiled, dict(function.__globals__), namespace)
     code = namespace[definition.name].__code__
     if code.co_freevars != function.__code__.co_freevars:
-        raise MutantOutdated(f"mutant {name}: {edit.where} is a closure, which cannot be edited")
+        raise MutantOutdated(
+            f"mutant {name}: {edits[0].where} is a closure, which cannot be edited"
+        )
     return code
