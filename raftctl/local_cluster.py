@@ -143,6 +143,21 @@ class LocalCluster:
                     hint="",
                 )
 
+    def write_stop(self) -> Path:
+        """Write a shell script that ends the nodes and removes the folder; return its path."""
+        pids = " ".join(str(node.pid) for node in self.nodes.values() if node.running)
+        stop = self.folder / "stop"
+        # The folder goes last: a node that is still closing would write into it again.
+        stop.write_text(
+            "# Ends the nodes of this folder, and removes it.\n"
+            f"kill {pids}\n"
+            f"for pid in {pids}; do\n"
+            "  while kill -0 $pid 2>/dev/null; do sleep 0.1; done\n"
+            "done\n"
+            f"rm -r {self.folder}\n"
+        )
+        return stop
+
     def last_lines(self, id_: int, count: int = 15) -> str:
         """Return the end of a node's log."""
         try:

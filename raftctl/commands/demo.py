@@ -61,6 +61,7 @@ class Story:
         self.cluster = cluster
         self.out = out
         self.started = time.monotonic()
+        self.acknowledged: list[bytes] = []
 
     def tell(self) -> dict[str, Any]:
         """Run every step.
@@ -105,7 +106,7 @@ class Story:
         self.title("Proposals, through any node")
         self.explain("A node that does not lead passes it on, and answers once it is applied.")
         for id_, text in ((1, "hello"), (2, "from node two"), (3, "and from node three")):
-            self.run(f"-s {id_}.sock propose {shlex.quote(text)}")
+            self.propose(id_, text)
         self.wait_applied(3, self.applied(1))
         self.run("-s 3.sock log show --type normal")
 
@@ -140,7 +141,7 @@ class Story:
         self.run("-s 1.sock member begin --voters 1,3 --learners 4,5,6")
         self.run("-s 1.sock member status")
         self.explain("It works on meanwhile:")
-        self.run("-s 3.sock propose 'while joint'")
+        self.propose(3, "while joint")
         self.run("-s 1.sock member finalize")
         self.until("the new group", lambda: self.voters(1) == {1, 3} and self.leader(1) in (1, 3))
         self.run("-s 1.sock member list")
@@ -163,7 +164,7 @@ class Story:
         leader = self.leader(1)
         others = [i for i in (1, 3, 4) if i != leader]
         self.title(f"The leader, node {leader}, is killed")
-        self.run(f"-s {others[0]}.sock propose 'pay the invoice' --key invoice-17")
+        self.propose(others[0], "pay the invoice", "--key invoice-17")
         self.shell(f"kill -9 {self.cluster.nodes[leader].pid}")
         self.cluster.kill(leader)
         killed = time.monotonic()
@@ -175,9 +176,10 @@ class Story:
             "A client that never got its answer proposes again with the same key. It was applied "
             "before; the new leader knows, and answers with where."
         )
-        self.run(f"-s {others[1]}.sock propose 'pay the invoice' --key invoice-17")
-        self.run(f"-s {others[1]}.sock propose 'life goes on'")
-        self.run(f"-s {others[0]}.sock propose --count 100 'entry {{n}}'")
+        self.propose(others[1], "pay the invoice", "--key invoice-17")
+        self.propose(others[1], "life goes on")
+        self.propose(others[0], "entry {n}", "--count 100")
+        self.acknowledged += [f"entry {n}".encode() for n in range(1, 101)]
         self.explain("The killed node starts again on its data, and catches up.")
         self.shell(shlex.join(self.cluster.nodes[leader].command) + " &")
         self.cluster.start(leader)
@@ -206,10 +208,14 @@ class Story:
             self.tell_line(found[id_][1])
         if len({digest for digest, _ in found.values()}) != 1:
             raise CtlError("FAILED", "the logs of the nodes differ.", hint="this is a bug")
+        lost = set(self.acknowledged) - self.log_of(6)
+        if lost:
+            raise CtlError("FAILED", f"acknowledged, and not in the log: {lost}.", hint="")
+        self.explain(f"Equal, and all {len(self.acknowledged)} acknowledged proposals are in it.")
         # Node 2 left on the way: what it has must be how the others' logs begin.
         end = self.applied(2)
         line = f"log digest 1..{end} --type normal"
-        self.explain(f"Equal. Node 2 left on the way, with entry {end} its last:")
+        self.explain(f"Node 2 left on the way, with entry {end} its last:")
         self.shell("for n in 1 2; do")
         self.typed(f"  raftctl -s $n.sock {line}", prompt="> ")
         self.typed("done", prompt="> ")
@@ -218,14 +224,14 @@ class Story:
             self.tell_line(found[id_][1])
         if found[1][0] != found[2][0]:
             raise CtlError("FAILED", "node 2 has other entries than node 1.", hint="this is a bug")
-        return {"last_index": last, "equal": True}
+        return {"last_index": last, "acknowledged": len(self.acknowledged), "equal": True}
 
     def say_goodbye(self) -> None:
         """Say how to talk to the cluster that is left running, and how to stop it."""
-        pids = " ".join(str(node.pid) for node in self.cluster.nodes.values() if node.running)
+        stop = self.cluster.write_stop()
         self.title("It is still running")
         self.tell_line(f"  talk to it:  cd {self.cluster.folder} && raftctl -s 1.sock status")
-        self.tell_line(f"  stop it:     kill {pids}; rm -r {self.cluster.folder}")
+        self.tell_line(f"  stop it:     sh {stop}")
 
     # ---- asking the nodes ----
 
@@ -272,6 +278,11 @@ class Story:
         """Wait until a node has applied an index."""
         self.until(f"node {id_} to apply {index}", lambda: self.applied(id_) >= index)
 
+    def log_of(self, id_: int) -> set[bytes]:
+        """Return the data of every proposal that a node has applied."""
+        with Client(self.cluster.folder / f"{id_}.sock", timeout=5.0) as client:
+            return {e.data for e in client.log_read(1, types=["normal"], applied=True)}
+
     def digest(self, id_: int, line: str) -> tuple[str, str]:
         """Return the hash of a node's entries, and the line that shows it.
 
@@ -308,6 +319,12 @@ class Story:
         """Start a node and show how."""
         node = self.cluster.start(id_, *arguments)
         self.typed(f"{shlex.join(node.command)} &")
+
+    def propose(self, id_: int, text: str, options: str = "") -> None:
+        """Propose a text through a node; from then on it must be in every log."""
+        self.run(f"-s {id_}.sock propose {shlex.quote(text)} {options}".rstrip())
+        if "{n}" not in text:
+            self.acknowledged.append(text.encode())
 
     def run(self, line: str) -> None:
         """Run a raftctl command and show it with its output.
