@@ -55,6 +55,7 @@ FROM_PROGRESS_TYPES: Final = frozenset(
 """Types that mean something only from a member whose progress is kept."""
 
 _WITHOUT_TERM = frozenset({MsgPropose, MsgReadIndex, MsgTransferLeader})
+_VOTE_ANSWERS = frozenset({MsgRequestVoteResponse, MsgRequestPreVoteResponse})
 _KNOWN_TYPES = frozenset(MessageType.values())
 _INDEX_LIMIT = 1 << 63
 """Indexes and terms stay below: 2**63 - 1 entries are enough, and sums cannot overflow 64 bits."""
@@ -73,10 +74,15 @@ def check_message(raft: Raft[Any], m: Message, entries: Sequence[Entry]) -> None
         raise MessageRefused("it names no sender")
     if m.term >= _INDEX_LIMIT or m.index >= _INDEX_LIMIT or m.commit >= _INDEX_LIMIT:
         raise MessageRefused("a term or index is beyond any that can be reached")
-    if not m.term and msg_type not in _WITHOUT_TERM and not m.reject:
+    if msg_type in _WITHOUT_TERM:
+        if m.term:
+            raise MessageRefused(f"{MessageType.Name(msg_type)} with a term")
+    elif m.from_ == raft.id:
+        # What a node tells itself it tells by calls; believed, it could follow itself.
+        raise MessageRefused("it names this node itself as its sender")
+    elif not m.term and not (m.reject and msg_type in _VOTE_ANSWERS):
+        # An empty node is in term 0; all it can say in it is that it gives no vote.
         raise MessageRefused(f"{MessageType.Name(msg_type)} without a term")
-    if m.term and msg_type in _WITHOUT_TERM:
-        raise MessageRefused(f"{MessageType.Name(msg_type)} with a term")
     if msg_type == MsgAppend:
         _check_append(raft, m, entries)
     elif msg_type == MsgHeartbeat:
@@ -98,8 +104,11 @@ def check_message(raft: Raft[Any], m: Message, entries: Sequence[Entry]) -> None
             raise MessageRefused("a candidate's last entry is of a later term than its own")
     elif msg_type == MsgPropose:
         check_proposed(entries)
-    elif msg_type in (MsgReadIndex, MsgReadIndexResp) and len(entries) != 1:
-        raise MessageRefused("a read must carry its context as the only entry")
+    elif msg_type in (MsgReadIndex, MsgReadIndexResp):
+        if msg_type == MsgReadIndexResp:
+            _check_leader(raft, m)
+        if len(entries) != 1:
+            raise MessageRefused("a read must carry its context as the only entry")
 
 
 def check_proposed(entries: Sequence[Entry]) -> None:
@@ -122,9 +131,7 @@ def _check_type(entry: Entry) -> None:
 
 
 def _check_leader(raft: Raft[Any], m: Message) -> None:
-    if m.term == raft.term and (
-        (raft.leader_id and raft.leader_id != m.from_) or m.from_ == raft.id
-    ):
+    if m.term == raft.term and raft.leader_id and raft.leader_id != m.from_:
         raise MessageRefused(
             f"node {m.from_} speaks as leader of term {m.term}, which node {raft.leader_id} leads"
         )
@@ -166,6 +173,8 @@ def _check_snapshot(raft: Raft[Any], m: Message) -> None:
         raise MessageRefused("a snapshot beyond any index that can be reached")
     conf_state = _membership.conf_state_of_metadata(metadata)
     try:
-        Configuration.from_conf_state(conf_state).valid()
+        Configuration(conf_state.voters, {*conf_state.learners, *conf_state.learners_next}).valid()
+        if conf_state.voters_outgoing:
+            Configuration(conf_state.voters_outgoing, conf_state.learners_outgoing).valid()
     except Error as error:
         raise MessageRefused(f"a snapshot with an impossible configuration: {error}") from error
