@@ -73,6 +73,12 @@ class Journal:
         # The same of the oldest stored chunk, as far as it is not forgotten, and that chunk's key.
         self._head: deque[tuple[int, int, int]] = deque()
         self._head_key: bytes | None = None
+        # First numbers of the chunks stored since `open`, but for the oldest once it is loaded, and
+        # how many records are kept from before it.
+        self._chunks: deque[int] = deque()
+        self._unlisted = 0
+        # Where the chunks begin: a search from further back would step over every deleted one.
+        self._begin = self._chunk_prefix
         self._stored = 0
         self._recent: deque[tuple[int, int, bytes]] = deque()
         self._recent_bytes = 0
@@ -89,7 +95,9 @@ class Journal:
             self.first, self.last, self.count, self.bytes = _STATE.unpack(state)
         self._pending, self._pending_marks = [], deque()
         self._head, self._head_key = deque(), None
-        self._stored = self.count
+        self._chunks.clear()
+        self._begin = self._chunk_prefix
+        self._stored = self._unlisted = self.count
         self._recent.clear()
         self._recent_bytes = 0
         self._changed = False
@@ -131,8 +139,11 @@ class Journal:
             self._changed = True
             if head is self._head:
                 self._stored -= 1
+                if self._unlisted:
+                    self._unlisted -= 1
                 if not head and self._head_key is not None:
                     context.delete(self._head_key)
+                    self._begin = self._head_key + b"\x00"
                     self._head_key = None
             else:
                 del self._pending[0]
@@ -142,14 +153,24 @@ class Journal:
             return self._head
         if not self._stored:
             return self._pending_marks
-        for key, chunk in context.scan(self._chunk_prefix, self._chunk_end, limit=1):
-            self._head_key = key
-            for record in _records(chunk):
-                if record.number >= self.first:
-                    self._head.append((record.number, record.time_ms, len(record.payload)))
+        self._head_key, chunk = self._oldest_chunk(context)
+        for record in _records(chunk):
+            if record.number >= self.first:
+                self._head.append((record.number, record.time_ms, len(record.payload)))
         if not self._head:
             raise _damaged("a chunk is missing")
         return self._head
+
+    def _oldest_chunk(self, context: ApplyContext) -> tuple[bytes, bytes]:
+        if not self._unlisted and self._chunks:
+            key = self._chunk_prefix + _NUMBER.pack(self._chunks.popleft())
+            chunk = context.get(key)
+            if chunk is not None:
+                return key, chunk
+        else:
+            for key, chunk in context.scan(self._begin, self._chunk_end, limit=1):
+                return key, chunk
+        raise _damaged("a chunk is missing")
 
     def flush(self, context: ApplyContext) -> None:
         """Store the records added since the last flush, and the counters."""
@@ -168,6 +189,7 @@ class Journal:
             if size >= CHUNK_BYTES or position + 1 == len(pending):
                 chunk = b"".join(pending[start : position + 1])
                 context.put(self._chunk_prefix + _NUMBER.pack(first), chunk)
+                self._chunks.append(first)
                 self._recent.append((first, numbers[position], chunk))
                 self._recent_bytes += len(chunk)
                 start = position + 1
