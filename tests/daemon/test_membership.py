@@ -1,0 +1,149 @@
+"""Reshaping a real group: joint changes with joining nodes, and what is refused on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from raftwire import AdminError, Code
+from tests.harness.processes import Cluster, Writers, check_written, cluster, wait_for
+
+
+@pytest.fixture
+def group() -> Iterator[Cluster]:
+    with cluster() as running:
+        yield running
+
+
+def _announced(group: Cluster, *ids: int) -> None:
+    """Wait until the leader has heard of nodes that wait to be added."""
+
+    def known() -> bool:
+        with group[group.leader()].client() as client:
+            return set(ids) <= set(client.member_status().addrs)
+
+    wait_for(f"nodes {ids} to be known", known)
+
+
+@pytest.mark.parametrize("leader", [1, 2])
+def test_begin_and_finalize_with_joining_nodes(group: Cluster, leader: int) -> None:
+    for node_id in (4, 5, 6):
+        group.join(node_id, 1, 2)
+    with group[3].client(30.0) as client:
+        if group.leader() != leader:
+            client.transfer_leader(leader)
+        client.propose(b"before")
+        _announced(group, 4, 5, 6)
+        begun = client.member_change("begin", voters=[1, 3], learners=[4, 5, 6])
+        assert begun.phase == "joint"
+        assert set(begun.addrs) == {1, 2, 3, 4, 5, 6}
+        client.propose(b"while joint")
+        status = client.member_status()
+        assert status.phase == "joint"
+        assert [sorted(m.voters) for m in status.majorities] == [[1, 3], [1, 2, 3]]
+        done = client.member_change("finalize")
+        assert done.phase == "stable"
+        assert (list(done.after.voters), list(done.after.learners)) == ([1, 3], [4, 5, 6])
+        client.propose(b"after")
+    group[2].kill()
+    log = group.check_equal([1, 3, 4, 5, 6])
+    data = [entry.data for entry in log if entry.type == "normal"]
+    assert data == [b"before", b"while joint", b"after"]
+    assert group.settle([1, 3, 4, 5, 6]) in (1, 3)
+
+
+def test_a_change_under_load_with_the_leader_killed(group: Cluster) -> None:
+    for node_id in (4, 5):
+        group.join(node_id, 1, 2, 3)
+    with Writers(group, per_node=1) as writers, group.client(1, 2, 3, timeout=30.0) as client:
+        writers.wait_for_progress()
+        _announced(group, 4, 5)
+        client.member_change("begin", voters=[1, 2, 3, 4, 5])
+        writers.wait_for_progress()
+        leader = group.leader()
+        group[leader].kill()
+        writers.wait_for_progress()
+        group[leader].start()
+        group.settle()
+        client.member_change("finalize")
+        writers.wait_for_progress()
+        written = writers.stop()
+    check_written(written, group.check_equal())
+
+
+def test_abort_goes_back(group: Cluster) -> None:
+    group.join(4, 1)
+    _announced(group, 4)
+    with group[2].client(30.0) as client:
+        client.member_change("begin", voters=[1, 2, 4])
+        back = client.member_change("abort")
+        assert list(back.after.voters) == [1, 2, 3]
+        client.propose(b"still here")
+
+
+def test_a_removed_node_knows_that_it_is(group: Cluster) -> None:
+    leader = group.leader()
+    gone = group.follower()
+    rest = sorted({1, 2, 3} - {gone})
+    with group[leader].client(30.0) as client:
+        client.member_change("change", voters=rest)
+
+    def removed() -> bool:
+        status = group[gone].status()
+        return status is not None and status.role == "removed"
+
+    wait_for("the node to know that it has left", removed)
+    with group[leader].client(30.0) as client:
+        with pytest.raises(AdminError) as caught:
+            client.member_change("add_learner", member=gone, addrs={gone: group[gone].address})
+    assert caught.value.code == Code.REMOVED_MEMBER
+
+
+def test_a_learner_is_promoted_when_it_has_caught_up(group: Cluster) -> None:
+    group.join(4, 1)
+    _announced(group, 4)
+    with group[1].client(30.0) as client:
+        reply = client.member_change("add", member=4, wait=True)
+    assert list(reply.after.voters) == [1, 2, 3, 4]
+
+
+def test_what_is_refused(group: Cluster) -> None:
+    with group[1].client(30.0) as client:
+
+        def refused(code: Code, kind: str, **change: object) -> AdminError:
+            with pytest.raises(AdminError) as caught:
+                client.member_change(kind, **change)  # type: ignore[arg-type]
+            assert caught.value.code == code, caught.value
+            return caught.value
+
+        assert "--join" in refused(Code.UNKNOWN_MEMBER, "begin", voters=[1, 2, 7]).hint
+        addrs = {7: "127.0.0.1:1", 8: "127.0.0.1:1"}
+        error = refused(Code.UNSAFE_RECONFIG, "begin", voters=[1, 7, 8], addrs=addrs)
+        assert "7 (" in error.message
+        refused(Code.INVALID_CONFIG, "begin", voters=[1, 2], learners=[2])
+        refused(Code.INVALID_CONFIG, "begin", voters=[])
+        refused(Code.NOT_JOINT, "finalize")
+        refused(Code.NOT_JOINT, "abort")
+        refused(Code.PRECONDITION, "begin", voters=[1, 2], expect_config=99)
+        tried = client.member_change("begin", voters=[1, 2], dry_run=True)
+        assert tried.dry_run
+        assert list(client.status().config.voters) == [1, 2, 3]
+        client.member_change("begin", voters=[1, 2])
+        refused(Code.ALREADY_JOINT, "begin", voters=[1, 2, 3])
+        client.member_change("finalize")
+
+
+def test_an_address_can_be_changed(group: Cluster) -> None:
+    moved = group.follower()
+    with group[group.leader()].client(30.0) as client:
+        client.member_change(
+            "set_addr", member=moved, addr=group[moved].address.replace("127.0.0.1", "localhost")
+        )
+        wait_for(
+            "the new address to be used",
+            lambda: any(
+                p.id == moved and p.addr.startswith("localhost:") and p.reachable
+                for p in client.status().peers
+            ),
+        )
