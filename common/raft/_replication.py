@@ -130,11 +130,11 @@ def broadcast_append(raft: Raft[Any]) -> None:
 
 def flush_appends(raft: Raft[Any]) -> None:
     """Send what `Config.batch_append` held back: one message with all that came together."""
-    committed = raft.raft_log.committed
+    committed, tells_commit = raft.raft_log.committed, raft.should_bcast_commit()
     for to, progress in raft.prs.iter():
         if to == raft.id:
             continue
-        news = progress.sent_commit < min(committed, progress.next_idx - 1)
+        news = tells_commit and progress.sent_commit < min(committed, progress.next_idx - 1)
         # Probing goes on although there may be nothing to tell: its answer finds the match.
         news = news or progress.state is ProgressState.Probe
         if send_append(raft, to, progress, allow_empty=news):
