@@ -15,11 +15,9 @@ is noticed in between too, because the number of its newest file is recorded.
 
 from __future__ import annotations
 
-import json
 import zlib
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from struct import Struct
 from typing import Final
@@ -35,7 +33,6 @@ from raft.errors import (
 )
 from raft.invariant import InvariantViolation
 from raft.storage import GetEntriesContext, RaftState
-from raft.util import fitting_count
 from raftd import keys
 from raftd.identity import (
     ADD_AGAIN,
@@ -53,16 +50,14 @@ from raftd.identity import (
     expect,
 )
 from raftd.kvstore import Batch, ColumnFamily, CorruptionError, KeyValueStore
+from raftd.log_tail import Tail, TermRuns
+from raftd.records import AppliedState, CheckReport, decode_addresses, encode_addresses
 from raftd.settings import Settings
 
 __all__ = ["AppliedState", "CheckReport", "Identity", "IdentityError", "LogStore"]
 
 BOUNDS_EVERY: Final = 4096
 """Entries after which the bounds are raised. One small fsync per so many entries costs nothing."""
-
-CACHE_ENTRIES: Final = 8192
-CACHE_BYTES: Final = 8 * 1024 * 1024
-"""Bounds of the tail kept in memory, whichever is reached first."""
 
 VERIFY_ENTRIES: Final = 4096
 VERIFY_BYTES: Final = 8 * 1024 * 1024
@@ -79,66 +74,7 @@ _pack_u64 = keys.pack_u64
 _pack_u32 = keys.pack_u32
 _unpack_u32_from = keys.unpack_u32_from
 _PAIR: Final = Struct(">QQ")
-_APPLIED: Final = Struct(">QQ16sQQQQ")
 _crc32 = zlib.crc32
-
-
-@dataclass(frozen=True, slots=True)
-class AppliedState:
-    """Where the state machine stands; stored in the batch that brought it there.
-
-    Attributes:
-        index, term: Of the last applied entry.
-        digest: 16 bytes over all applied entries and their results; see ``raftd.applier``.
-        log_time_ms: The group's clock: the greatest time a leader stamped so far.
-        sessions_next, sessions_oldest: Numbers of the next and of the oldest remembered client key.
-        sessions_floor: Keys first used at or below this index count as forgotten.
-    """
-
-    index: int = 0
-    term: int = 0
-    digest: bytes = bytes(16)
-    log_time_ms: int = 0
-    sessions_next: int = 0
-    sessions_oldest: int = 0
-    sessions_floor: int = 0
-
-    def encode(self) -> bytes:
-        """Return the stored form."""
-        return _APPLIED.pack(
-            self.index,
-            self.term,
-            self.digest,
-            self.log_time_ms,
-            self.sessions_next,
-            self.sessions_oldest,
-            self.sessions_floor,
-        )
-
-    @classmethod
-    def decode(cls, data: bytes) -> AppliedState:
-        """Return what ``encode`` was called on; CorruptionError if it is not that."""
-        if len(data) != _APPLIED.size:
-            raise CorruptionError(f"the applied position has {len(data)} bytes{ADD_AGAIN}")
-        return cls(*_APPLIED.unpack(data))
-
-
-@dataclass(slots=True)
-class CheckReport:
-    """What ``LogStore.check`` found."""
-
-    first_index: int = 0
-    last_index: int = 0
-    entries: int = 0
-    bytes: int = 0
-    commit: int = 0
-    applied: int = 0
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
 
 
 class LogStore:
@@ -166,14 +102,8 @@ class LogStore:
         self._truncated_index = 0
         self._truncated_term = 0
         self._last_index = 0
-        # Where each term begins in the log, ascending: run i covers [_run_starts[i],
-        # _run_starts[i + 1]) with term _run_terms[i]. A log has few terms.
-        self._run_starts: list[int] = []
-        self._run_terms: list[int] = []
-        self._cache: list[Entry] = []
-        self._cache_sizes: list[int] = []
-        self._cache_first = 1
-        self._cache_bytes = 0
+        self._runs = TermRuns()
+        self._tail = Tail()
         self._applied = AppliedState()
         self._opens = 0
         self._bounds = Bounds()
@@ -396,7 +326,6 @@ class LogStore:
     def _load_log(self, verify_entries: int) -> None:
         first = self._truncated_index + 1
         self._last_index = self._truncated_index
-        self._cache_first = first
         for key, _ in self.kv.scan(_LOG, limit=1, reverse=True):
             self._last_index = keys.log_index(key)
         for key, _ in self.kv.scan(_LOG, limit=1):
@@ -410,7 +339,14 @@ class LogStore:
                 f"the log ends at {self._last_index}, before its start {first}{ADD_AGAIN}"
             )
         self._load_tail(verify_entries)
-        self._load_runs()
+        self._runs.load(first, self._last_index + 1, self._read_term)
+        if self._runs.terms and self._runs.terms[0] < self._truncated_term:
+            raise _fall(self._truncated_term, self._runs.terms[0], first)
+        for before, after, index in zip(
+            self._runs.terms, self._runs.terms[1:], self._runs.starts[1:], strict=False
+        ):
+            if after < before:
+                raise _fall(before, after, index)
         if self._applied.index > self._last_index or self._applied.index < self._truncated_index:
             raise CorruptionError(
                 f"index {self._applied.index} is applied, but the log covers"
@@ -423,8 +359,7 @@ class LogStore:
             )
 
     def _load_tail(self, verify_entries: int) -> None:
-        tail: list[Entry] = []
-        sizes: list[int] = []
+        tail: list[tuple[Entry, int]] = []
         total = 0
         low = max(self._truncated_index + 1, self._last_index - verify_entries + 1)
         expected = self._last_index
@@ -432,9 +367,7 @@ class LogStore:
             index = keys.log_index(key)
             if index != expected:
                 raise _gap(expected, index)
-            entry = _decode_entry(index, sealed)
-            tail.append(entry)
-            sizes.append(len(sealed) - 4)
+            tail.append((_decode_entry(index, sealed), len(sealed) - 4))
             total += len(sealed)
             expected -= 1
             if total >= VERIFY_BYTES:
@@ -442,47 +375,14 @@ class LogStore:
         else:
             if expected >= low:
                 raise _gap(expected, low - 1)
-        tail.reverse()
-        sizes.reverse()
-        self._cache, self._cache_sizes = tail, sizes
-        self._cache_first = expected + 1
-        self._cache_bytes = sum(sizes)
-        for before, after in pairwise(tail):
+        self._tail.load(tail, self._last_index + 1)
+        for before, after in pairwise(self._tail.entries):
             if after.term < before.term:
-                raise CorruptionError(
-                    f"the term falls from {before.term} to {after.term} at index"
-                    f" {after.index}{ADD_AGAIN}"
-                )
-
-    def _load_runs(self) -> None:
-        """Find where each term begins by bisection: terms never fall along the log."""
-        self._run_starts, self._run_terms = [], []
-        last = self._last_index
-        index = self._truncated_index + 1
-        floor = self._truncated_term
-        while index <= last:
-            term = self._read_term(index)
-            if term < floor:
-                raise CorruptionError(
-                    f"the term falls from {floor} to {term} at index {index}{ADD_AGAIN}"
-                )
-            self._run_starts.append(index)
-            self._run_terms.append(term)
-            floor = term
-            if self._read_term(last) == term:
-                return
-            low, high = index, last
-            while high - low > 1:
-                middle = (low + high) // 2
-                if self._read_term(middle) > term:
-                    high = middle
-                else:
-                    low = middle
-            index = high
+                raise _fall(before.term, after.term, after.index)
 
     def _read_term(self, index: int) -> int:
-        if index >= self._cache_first:
-            return self._cache[index - self._cache_first].term
+        if index >= self._tail.first:
+            return self._tail.entries[index - self._tail.first].term
         return self._read_entry(index).term
 
     def _read_entry(self, index: int) -> Entry:
@@ -565,10 +465,7 @@ class LogStore:
             raise Compacted
         if index > self._last_index:
             raise Unavailable
-        starts = self._run_starts
-        if index >= starts[-1]:
-            return self._run_terms[-1]
-        return self._run_terms[bisect_right(starts, index) - 1]
+        return self._runs.find(index)
 
     def entries(
         self,
@@ -591,24 +488,20 @@ class LogStore:
                 "entries were asked for beyond the end of the log",
                 {"low": low, "high": high, "last_index": self._last_index},
             )
-        first = self._cache_first
-        if low >= first:
-            start = low - first
-            return self._cache[start : start + self._fitting(start, high - first, max_size)]
+        tail = self._tail
+        if low >= tail.first:
+            return tail.read(low, high, max_size)
         found: list[Entry] = []
         left = max_size
-        for entry, size in self.iterate(low, min(high, first)):
+        for entry, size in self.iterate(low, min(high, tail.first)):
             if left is not None:
                 left -= size
                 if left < 0 and found:
                     return found
             found.append(entry)
-        if high > first and (left is None or left > 0):
-            count = self._fitting(0, high - first, left)
-            # One entry always fits an empty answer; this one is not empty.
-            if left is not None and count == 1 and self._cache_sizes[0] > left:
-                return found
-            found.extend(self._cache[:count])
+        # One entry always fits an empty answer; this one is not empty.
+        if high > tail.first and (left is None or left >= tail.sizes[0]):
+            found.extend(tail.read(tail.first, high, left))
         return found
 
     def snapshot(self, request_index: int, to: int) -> Snapshot:
@@ -636,9 +529,6 @@ class LogStore:
             expected += 1
         if expected < high:
             raise _gap(expected, high)
-
-    def _fitting(self, start: int, stop: int, max_size: int | None) -> int:
-        return fitting_count(self._cache, start, stop, max_size)
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -668,8 +558,9 @@ class LogStore:
             )
         if first <= last:
             self._truncate(batch, first)
-        put, cache, sizes = batch.put, self._cache, self._cache_sizes
-        run_term = self._run_terms[-1] if self._run_terms else -1
+        put, tail = batch.put, self._tail
+        kept, sizes = tail.entries, tail.sizes
+        run_term = self._runs.last
         expected = first
         total = 0
         for entry in entries:
@@ -682,54 +573,25 @@ class LogStore:
             expected += 1
             if entry.term != run_term:
                 run_term = entry.term
-                self._run_starts.append(index)
-                self._run_terms.append(run_term)
+                self._runs.begin(index, run_term)
             data = entry.SerializeToString()
             # The index seeds the checksum: an entry that turns up in another's place is noticed.
             put(_LOG, _pack_u64(index), _pack_u32(_crc32(data, index & 0xFFFFFFFF)) + data)
-            cache.append(entry)
+            kept.append(entry)
             size = len(data)
             sizes.append(size)
             total += size
         self._last_index = expected - 1
-        self._cache_bytes += total
         self._appended += len(entries)
-        if len(cache) > CACHE_ENTRIES or self._cache_bytes > CACHE_BYTES:
-            self._trim_cache()
+        tail.bytes += total
+        tail.trim()
 
     def _truncate(self, batch: Batch, first: int) -> None:
         """Drop the entries from ``first`` on: a leader has others in their place (Raft 5.3)."""
         batch.delete_range(_LOG, _pack_u64(first), _pack_u64(self._last_index + 1))
-        while self._run_starts and self._run_starts[-1] >= first:
-            self._run_starts.pop()
-            self._run_terms.pop()
-        if first > self._cache_first:
-            keep = first - self._cache_first
-            self._cache_bytes -= sum(self._cache_sizes[keep:])
-            del self._cache[keep:]
-            del self._cache_sizes[keep:]
-        else:
-            self._reset_cache(first)
+        self._runs.cut(first)
+        self._tail.cut(first)
         self._last_index = first - 1
-
-    def _trim_cache(self) -> None:
-        """Let go of the oldest quarter or more, so that trimming is rare."""
-        cache, sizes = self._cache, self._cache_sizes
-        excess = self._cache_bytes - CACHE_BYTES * 3 // 4
-        count = max(0, len(cache) - CACHE_ENTRIES * 3 // 4)
-        freed = sum(sizes[:count])
-        while freed < excess and count < len(cache) - 1:
-            freed += sizes[count]
-            count += 1
-        del cache[:count]
-        del sizes[:count]
-        self._cache_bytes -= freed
-        self._cache_first += count
-
-    def _reset_cache(self, first: int) -> None:
-        self._cache, self._cache_sizes = [], []
-        self._cache_first = first
-        self._cache_bytes = 0
 
     def set_hard_state(self, batch: Batch, hard_state: HardState) -> None:
         """Put term, vote and commit index into ``batch``."""
@@ -787,30 +649,16 @@ class LogStore:
     def _set_truncated(self, batch: Batch, index: int, term: int) -> None:
         self._truncated_index, self._truncated_term = index, term
         batch.put(_META, keys.TRUNCATED, keys.seal(_PAIR.pack(index, term)))
-        starts, terms = self._run_starts, self._run_terms
-        dead = bisect_right(starts, index + 1) - 1
-        if dead > 0:
-            del starts[:dead]
-            del terms[:dead]
-        if starts:
-            starts[0] = max(starts[0], index + 1)
-        if index >= self._last_index:
-            starts.clear()
-            terms.clear()
-            self._last_index = index
-        if self._cache_first <= index:
-            count = min(index + 1 - self._cache_first, len(self._cache))
-            self._cache_bytes -= sum(self._cache_sizes[:count])
-            del self._cache[:count]
-            del self._cache_sizes[:count]
-            self._cache_first = index + 1
+        self._last_index = max(self._last_index, index)
+        self._runs.drop(index + 1, self._last_index + 1)
+        self._tail.drop(index + 1)
 
     def install_snapshot(self, batch: Batch, metadata: SnapshotMetadata) -> None:
         """Put a snapshot's position and configuration into ``batch``; the log before it goes.
 
         Entries after it stay only if the log holds the snapshot's last entry, index and term; else
         all go (Raft section 7): a suffix behind a contradicted entry is no suffix of this log. The
-        state itself and the applied position are put by ``snapshot.Installer.install``.
+        state itself and the applied position are put by ``snapshot_install.install``.
 
         Raises:
             SnapshotOutOfDate: It lies below the log's start or the applied index.
@@ -832,7 +680,7 @@ class LogStore:
             batch.delete_range(_LOG, b"", keys.LOG_END)
             self._last_index = index
             self._set_truncated(batch, index, term)
-            self._reset_cache(index + 1)
+            self._tail.reset(index + 1)
         hard_state = HardState()
         hard_state.CopyFrom(self._hard_state)
         hard_state.commit = max(hard_state.commit, index)
@@ -1003,20 +851,11 @@ def _decode_entry(index: int, sealed: bytes) -> Entry:
     return entry
 
 
+def _fall(before: int, after: int, index: int) -> CorruptionError:
+    return CorruptionError(f"the term falls from {before} to {after} at index {index}{ADD_AGAIN}")
+
+
 def _gap(expected: int, found: int) -> CorruptionError:
     return CorruptionError(
         f"entry {expected} is missing from the log (found {found} in its place){ADD_AGAIN}"
     )
-
-
-def encode_addresses(addresses: Mapping[int, str]) -> bytes:
-    """Return the address book in its stored form."""
-    return json.dumps({str(node): addresses[node] for node in sorted(addresses)}).encode()
-
-
-def decode_addresses(data: bytes) -> dict[int, str]:
-    """Return what ``encode_addresses`` was given; CorruptionError if it is not that."""
-    try:
-        return {int(node): str(address) for node, address in json.loads(data).items()}
-    except (ValueError, AttributeError) as error:
-        raise CorruptionError(f"the address book cannot be read ({error}){ADD_AGAIN}") from error

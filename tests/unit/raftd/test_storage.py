@@ -10,7 +10,7 @@ import pytest
 from raft.eraftpb import ConfState, HardState
 from raft.errors import Compacted, Unavailable
 from raft.invariant import InvariantViolation
-from raftd import keys, storage
+from raftd import keys, log_tail, storage
 from raftd.identity import (
     AlreadyInitialized,
     Identity,
@@ -356,7 +356,7 @@ def test_the_cache_is_bounded_and_reads_go_on_from_disk() -> None:
     store = bootstrap()
     for low in range(2, 20_002, 500):
         appended(store, low, low + 500, size=160)
-    assert len(store._cache) <= storage.CACHE_ENTRIES
+    assert len(store._tail.entries) <= log_tail.TAIL_ENTRIES
     reads: list[int] = []
     plain = store.iterate
 
@@ -367,7 +367,7 @@ def test_the_cache_is_bounded_and_reads_go_on_from_disk() -> None:
     store.iterate = counted  # type: ignore[method-assign, assignment]
     assert [each.index for each in store.entries(19_000, 20_002)] == list(range(19_000, 20_002))
     assert reads == []
-    border = store._cache_first
+    border = store._tail.first
     across = store.entries(border - 5, border + 5)
     assert [each.index for each in across] == list(range(border - 5, border + 5))
     size = across[0].ByteSize()
@@ -381,8 +381,8 @@ def test_large_entries_leave_the_cache_early() -> None:
     store = bootstrap()
     for low in range(2, 42):
         appended(store, low, low + 1, size=1 << 20)
-    assert store._cache_bytes <= storage.CACHE_BYTES
-    assert store._cache_bytes == sum(each.ByteSize() for each in store._cache)
+    assert store._tail.bytes <= log_tail.TAIL_BYTES
+    assert store._tail.bytes == sum(each.ByteSize() for each in store._tail.entries)
     assert [each.index for each in store.entries(2, 42)] == list(range(2, 42))
 
 
