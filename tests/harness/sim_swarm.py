@@ -1,0 +1,192 @@
+"""What one seed decides before anything runs: the group, its configuration, and which faults.
+
+Each seed switches most faults off and some far up (swarm testing): a bug that needs calm in one
+place and storm in another is not found by running everything at once.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from raft import NO_LIMIT, Config, ReadOnlyOption
+
+
+@dataclass(slots=True)
+class Settings:
+    """A seed's settings. Times are in milliseconds of simulated time."""
+
+    # The group.
+    voters: int = 3
+    learners: int = 0
+    spares: int = 0
+    # The core.
+    election_tick: int = 10
+    heartbeat_tick: int = 1
+    pre_vote: bool = True
+    check_quorum: bool = True
+    lease_reads: bool = False
+    max_size_per_msg: int = NO_LIMIT
+    max_inflight_msgs: int = 256
+    max_inflight_bytes: int = 0
+    max_uncommitted_size: int = NO_LIMIT
+    max_committed_size_per_ready: int = NO_LIMIT
+    max_apply_unpersisted: int = 0
+    skip_bcast_commit: bool = False
+    batch_append: bool = False
+    forwarding: bool = True
+    priorities: dict[int, int] = field(default_factory=dict)
+    group_commit: bool = False
+    async_fetch: bool = False
+    # The driver and its disk.
+    mode: str = "core"
+    styles: tuple[str, ...] = ("async",)
+    durable_apply: bool = True
+    old_snapshots: bool = False
+    harsh: bool = False
+    flush_ms: tuple[float, float] = (0.0, 0.0)
+    compact_every: int = 0
+    compact_keep: int = 0
+    # The network.
+    delay_ms: tuple[float, float] = (1.0, 5.0)
+    loss: float = 0.0
+    duplicate: float = 0.0
+    replay: float = 0.0
+    tell_unreachable: float = 0.0
+    serialise: bool = False
+    # Clocks: a tick's length on each node is tick_ms times a factor in this range.
+    tick_ms: float = 10.0
+    rates: tuple[float, float] = (1.0, 1.0)
+    # Faults: mean milliseconds between two of a kind; 0: never.
+    faults: dict[str, float] = field(default_factory=dict)
+    outage_ms: tuple[float, float] = (50.0, 500.0)
+    # Clients.
+    clients: int = 3
+    keys: int = 3
+    think_ms: float = 20.0
+    timeout_ms: float = 150.0
+    read_share: float = 0.3
+    cas_share: float = 0.3
+    # Phases.
+    steps: int = 2000
+    heal_all: bool = True
+
+    def node_config(self, node_id: int) -> Config:
+        """The core's configuration of a node."""
+        return Config(
+            id=node_id,
+            election_tick=self.election_tick,
+            heartbeat_tick=self.heartbeat_tick,
+            max_size_per_msg=self.max_size_per_msg,
+            max_inflight_msgs=self.max_inflight_msgs,
+            max_inflight_bytes=self.max_inflight_bytes,
+            check_quorum=self.check_quorum,
+            pre_vote=self.pre_vote,
+            read_only_option=(
+                ReadOnlyOption.LeaseBased if self.lease_reads else ReadOnlyOption.Safe
+            ),
+            skip_bcast_commit=self.skip_bcast_commit,
+            batch_append=self.batch_append,
+            priority=self.priorities.get(node_id, 0),
+            max_uncommitted_size=self.max_uncommitted_size,
+            max_committed_size_per_ready=self.max_committed_size_per_ready,
+            max_apply_unpersisted_log_limit=self.max_apply_unpersisted,
+            disable_proposal_forwarding=not self.forwarding,
+        )
+
+
+FAULTS = (
+    "crash",
+    "crash_at_point",
+    "crash_all",
+    "partition",
+    "one_way",
+    "isolate_leader",
+    "pause",
+    "slow_disk",
+    "sync_failure",
+    "transfer",
+    "campaign",
+    "member",
+    "leave_joint",
+    "rollback_campaign",
+    "compact",
+    "api",
+    "storm",
+    "snapshot_trouble",
+)
+
+
+def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
+    """Return the settings of `seed`; `fixed` ones are as given."""
+    rng = random.Random(f"swarm {seed}")
+    chance = rng.random
+    settings = Settings(steps=steps)
+    s = settings
+    s.voters = rng.choice((1, 2, 3, 3, 3, 3, 4, 5, 5, 6, 7))
+    s.learners = rng.choice((0, 0, 0, 1, 2))
+    s.spares = rng.choice((0, 1, 2, 3, 5))
+    s.election_tick = rng.choice((3, 4, 5, 5, 6, 8, 10, 15))
+    s.heartbeat_tick = rng.choice((1, 1, 1, 2, s.election_tick - 1))
+    s.pre_vote = chance() < 0.6
+    s.check_quorum = chance() < 0.6
+    s.lease_reads = s.check_quorum and chance() < 0.35
+    s.max_size_per_msg = rng.choice((0, 60, 200, 1000, NO_LIMIT, NO_LIMIT))
+    s.max_inflight_msgs = rng.choice((1, 2, 4, 16, 256, 256))
+    if chance() < 0.2 and s.max_size_per_msg != NO_LIMIT:
+        s.max_inflight_bytes = max(s.max_size_per_msg, 1) * rng.choice((1, 2, 5))
+    if chance() < 0.2 and s.max_size_per_msg <= 1000:
+        s.max_uncommitted_size = max(s.max_size_per_msg, rng.choice((100, 400, 2000)))
+    if chance() < 0.3:
+        s.max_committed_size_per_ready = rng.choice((0, 60, 300))
+    if chance() < 0.25:
+        s.max_apply_unpersisted = rng.choice((1, 3, 100))
+    s.skip_bcast_commit = chance() < 0.2
+    s.batch_append = chance() < 0.4
+    s.forwarding = chance() < 0.85
+    if chance() < 0.15:
+        s.priorities = {node_id: rng.randrange(4) for node_id in range(1, 13)}
+    s.async_fetch = chance() < 0.15
+    s.styles = rng.choice(
+        (
+            ("async",),
+            ("async",),
+            ("async",),
+            ("simple",),
+            ("append",),
+            ("async", "simple", "append"),
+        )
+    )
+    s.durable_apply = chance() < 0.7
+    s.old_snapshots = chance() < 0.3
+    s.harsh = chance() < 0.3
+    s.flush_ms = rng.choice(((0.0, 0.0), (0.1, 1.0), (1.0, 10.0), (0.0, 60.0)))
+    s.compact_every = rng.choice((0, 1, 3, 10, 30, 100))
+    s.compact_keep = rng.choice((0, 0, 1, 5, 20))
+    s.delay_ms = rng.choice(((0.1, 0.5), (1.0, 5.0), (1.0, 20.0), (0.1, 60.0), (5.0, 6.0)))
+    s.loss = rng.choice((0.0, 0.0, 0.02, 0.1, 0.3))
+    s.duplicate = rng.choice((0.0, 0.0, 0.05, 0.3))
+    s.replay = rng.choice((0.0, 0.0, 0.02, 0.1))
+    s.tell_unreachable = rng.choice((0.0, 0.3))
+    s.serialise = seed % 50 == 7
+    if not s.lease_reads:
+        s.rates = rng.choice(((1.0, 1.0), (0.9, 1.1), (0.5, 2.0)))
+    intensity = rng.choice((0.3, 1.0, 1.0, 3.0))
+    for fault in FAULTS:
+        if chance() < 0.4:
+            s.faults[fault] = rng.choice((150.0, 400.0, 1000.0)) / intensity
+    if s.learners or s.spares or chance() < 0.3:
+        s.faults.setdefault("member", 200.0)
+        s.faults.setdefault("leave_joint", 200.0)
+    s.outage_ms = rng.choice(((20.0, 100.0), (50.0, 500.0), (300.0, 1500.0)))
+    s.clients = rng.choice((1, 2, 3, 5))
+    s.keys = rng.choice((1, 2, 4))
+    s.think_ms = rng.choice((2.0, 20.0, 60.0))
+    s.timeout_ms = rng.choice((60.0, 150.0, 400.0))
+    s.read_share = rng.choice((0.0, 0.3, 0.3, 0.7))
+    s.cas_share = rng.choice((0.0, 0.3, 0.6))
+    s.heal_all = chance() < 0.4
+    for name, value in fixed.items():
+        setattr(settings, name, value)
+    return settings
