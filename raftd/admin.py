@@ -96,17 +96,20 @@ class AdminConnection(asyncio.Protocol):
     def flush(self) -> None:
         """Write what is queued."""
         out = self._out
-        if not out or self.gone or self._transport is None:
+        transport = self._transport
+        if not out or self.gone or transport is None or transport.is_closing():
             out.clear()
             return
-        self._transport.write(b"".join(out))
+        transport.write(b"".join(out))
         out.clear()
-        if self._transport.get_write_buffer_size() > _WRITE_BYTES_MAX:
+        if transport.is_closing():
+            return  # The client is gone; its connection will say so.
+        if transport.get_write_buffer_size() > _WRITE_BYTES_MAX:
             # It asks and does not read: its answers must not fill the memory.
             self.close()
         elif self._paused and self._unanswered <= ADMIN_PIPELINE_MAX // 2:
             self._paused = False
-            self._transport.resume_reading()
+            transport.resume_reading()
 
     def _write(self, response: Response) -> None:
         if self._transport is not None:

@@ -16,7 +16,7 @@ from typing import Final, cast
 from raft.eraftpb import Message, MsgSnapshot
 from raftd.config import split_address
 from raftd.log import Log
-from raftwire.errors import RemoteError
+from raftwire.errors import Code, HelloRefused, RemoteError
 from raftwire.frame import FrameDecoder, encode_frame
 from raftwire.limits import (
     ENTRIES_PER_FRAME_MAX,
@@ -276,7 +276,8 @@ class Link:
     def write(self, frames: Iterable[bytes]) -> bool:
         """Send ``frames`` now; False if they were dropped: no connection, or its queue is full."""
         transport = self._transport
-        if transport is None:
+        # A closed handle raises at whatever is asked of it, before anybody hears that it closed.
+        if transport is None or transport.is_closing():
             return False
         if transport.get_write_buffer_size() > PEER_QUEUE_BYTES_MAX:
             self._outbound.dropped_full += 1
@@ -287,7 +288,10 @@ class Link:
     @property
     def queued_bytes(self) -> int:
         """Bytes waiting to be sent."""
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return 0
+        return transport.get_write_buffer_size()
 
     def hurry(self) -> None:
         """Dial now instead of after the delay: the peer has just been heard from."""
@@ -302,6 +306,8 @@ class Link:
                 backoff = _BACKOFF_FIRST
             except (OSError, RemoteError) as error:
                 self._down(_words(error))
+                if isinstance(error, HelloRefused) and error.code == Code.REMOVED_MEMBER:
+                    self._outbound.on_expelled()
             self._wake.clear()
             # Jitter, so that a restarted node is not dialed by all its peers in step.
             delay = backoff * self._outbound.random.uniform(0.5, 1.5)
@@ -369,6 +375,7 @@ class Outbound:
         on_unreachable: Called with a peer's id when a message to it was dropped.
         on_snapshot: Takes a snapshot message, which does not travel on the link.
         on_up, on_down: Called with a peer's id when its link comes up or is lost.
+        on_expelled: Called when a peer says that this node has left the group for good.
     """
 
     def __init__(
@@ -380,6 +387,7 @@ class Outbound:
         on_snapshot: Callable[[Message], None],
         on_up: Callable[[int], None],
         on_down: Callable[[int], None],
+        on_expelled: Callable[[], None],
     ) -> None:
         self.mine = mine
         self.log = log
@@ -391,6 +399,7 @@ class Outbound:
         self._on_snapshot = on_snapshot
         self.on_up = on_up
         self.on_down = on_down
+        self.on_expelled = on_expelled
         self._leaving: dict[int, asyncio.TimerHandle] = {}
 
     def set_peers(self, addresses: Mapping[int, str]) -> None:
