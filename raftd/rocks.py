@@ -557,6 +557,10 @@ class RocksStore:
                 view.close()
             try:
                 self._db.close()
+            except Exception as error:
+                # After a failed write RocksDB repeats its error here; that one is known already.
+                if self._failure is None:
+                    self._latch("close", error)
             finally:
                 if self._lock is not None:
                     self._lock.release()
