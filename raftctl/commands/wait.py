@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 import click
@@ -13,7 +14,12 @@ from raftctl.options import ID_MAX, parse_id
 from raftctl.output import format_ms
 from raftctl.session import Session, pass_session
 from raftwire import admin
-from raftwire.admin import WaitFor
+from raftwire.admin import Call, WaitFor
+from raftwire.errors import Code
+from raftwire.proto.admin_pb2 import WaitReply
+
+POLL: Final = 0.05
+"""Seconds between two tries to reach a node that does not run yet."""
 
 WHAT: Final[dict[WaitFor, int]] = {
     "leader": 0,
@@ -34,7 +40,7 @@ def wait(session: Session, what: WaitFor, args: tuple[str, ...]) -> None:
     """Wait until something is so, at most --timeout (30s).
 
     \b
-    leader             the node knows a leader
+    leader             the node runs and knows a leader
     healthy            every member is reachable and follows
     ready              the node can serve reads and writes
     stable-config      no membership change is going on
@@ -58,11 +64,9 @@ def wait(session: Session, what: WaitFor, args: tuple[str, ...]) -> None:
             raise click.BadParameter(f"{role!r} is none of voter, learner, absent")
     call = admin.wait_for(what, index=index, member=id_, role=role)
     try:
-        reply = session.call(call, timeout=30.0)
+        reply = _wait(session, call)
     except CtlError as error:
         if error.exit_code in (ExitCode.FAILED, ExitCode.OUTCOME_UNKNOWN, ExitCode.NO_LEADER):
-            # Waiting changes nothing, so its end is neither "not applied" nor "unknown".
-            error.outcome = ""
             error.exit_code = ExitCode.NO_LEADER if what == "leader" else ExitCode.CHECK_FAILED
         raise
     session.out.result(
@@ -70,6 +74,21 @@ def wait(session: Session, what: WaitFor, args: tuple[str, ...]) -> None:
         to_dict(reply),
         lambda: session.out.line(f"{reply.detail or what} after {format_ms(reply.took_ms)}"),
     )
+
+
+def _wait(session: Session, call: Call[WaitReply]) -> WaitReply:
+    """Ask until it is so; a node that is only being started, or started again, is waited for."""
+    deadline = time.monotonic() + session.settings.deadline(30.0)
+    while True:
+        left = deadline - time.monotonic()
+        session.settings.timeout = max(left, 0.001)
+        try:
+            return session.call(call)
+        except CtlError as error:
+            if error.code != Code.CONNECT or left <= POLL:
+                raise
+            session.close()
+            time.sleep(POLL)
 
 
 def _fail(message: str) -> None:

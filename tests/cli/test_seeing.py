@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,24 @@ def test_waiting_in_vain_has_its_exit_code(
 )
 def test_wait_checks_its_arguments(ctl: Ctl, args: list[str]) -> None:
     assert ctl("wait", *args).code == 2
+
+
+def test_wait_also_waits_for_a_node_that_is_being_started() -> None:
+    node = FakeNode()
+    node.answer("wait", Response(wait=WaitReply(detail="node 1 leads")))
+    found: list[int] = []
+    waiting = threading.Thread(
+        target=lambda: found.append(run_ctl("-s", node.socket, "wait", "leader").code)
+    )
+    waiting.start()
+    with node:
+        waiting.join(20)
+        assert found == [0]
+
+
+def test_wait_ends_in_time_when_no_node_is_started() -> None:
+    ran = run_ctl("-s", "/tmp/no-such-raftd.sock", "wait", "leader", "--timeout", "200ms")
+    assert ran.code == 3
 
 
 def test_version_without_a_node_is_no_failure() -> None:
