@@ -229,8 +229,15 @@ def _reject_append(raft: Raft[Any], m: Message) -> None:
 
 
 def send_request_snapshot(raft: Raft[Any]) -> None:
-    """Ask the leader for a snapshot; the request travels as a rejected append."""
+    """Ask the leader for a snapshot; the request travels as a rejected append.
+
+    Nothing is appended while it is pending, so this log stays what it was: the leader's, as its
+    last entry is of the present term. What of it is not known to be committed is acknowledged
+    again, or a commit could wait for this node's word, and the snapshot for the commit.
+    """
     log = raft.raft_log
+    if log.last_index() > log.committed:
+        _acknowledge(raft, raft.leader_id, log.last_index())
     raft.send(
         Message(
             msg_type=MsgAppendResponse,
@@ -278,6 +285,9 @@ def restore(raft: Raft[Any], snapshot: Snapshot) -> bool:
     if metadata.index < log.committed or (
         metadata.index == log.committed and not raft.pending_request_snapshot
     ):
+        return False
+    if metadata.index < raft.pending_request_snapshot:
+        # Older than what was asked for: entries that this node has acknowledged would be lost.
         return False
     if not raft.pending_request_snapshot and log.match_term(metadata.index, metadata.term):
         # This log holds all that the snapshot stands for: keep it, only commit (§7).

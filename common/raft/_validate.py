@@ -95,7 +95,14 @@ def check_message(raft: Raft[Any], m: Message, entries: Sequence[Entry]) -> None
     elif msg_type == MsgSnapshot:
         _check_snapshot(raft, m)
     elif msg_type == MsgAppendResponse:
-        if m.term == raft.term and not m.reject and m.index > raft.raft_log.last_index():
+        # Asked of a leader only: one that lost unsynced entries in a crash may be back in the same
+        # term as a follower, and hear answers to what it sent before.
+        if (
+            raft.is_leader()
+            and m.term == raft.term
+            and not m.reject
+            and m.index > raft.raft_log.last_index()
+        ):
             raise MessageRefused(
                 f"it acknowledges {m.index} but this log ends at {raft.raft_log.last_index()}"
             )

@@ -1128,6 +1128,9 @@ class Raft(Settings, Generic[StorageT]):
     def request_snapshot(self, request_index: int) -> None:
         """As follower, ask the leader for a snapshot at `request_index` or later.
 
+        It will not lie below the end of this log either: what this node has acknowledged may
+        not be lost to it.
+
         Raises:
             RequestSnapshotDropped: leading, no leader known, or a snapshot is under way already.
         """
@@ -1142,7 +1145,7 @@ class Raft(Settings, Generic[StorageT]):
         if not self.raft_log.match_term(self.raft_log.last_index(), self.term):
             # Entries of a former term may be replaced: the index would mean another entry.
             raise RequestSnapshotDropped("no entry of the present term has arrived yet")
-        self.pending_request_snapshot = request_index
+        self.pending_request_snapshot = max(request_index, self.raft_log.last_index())
         _replication.send_request_snapshot(self)
 
     # -- Output ------------------------------------------------------------------------------

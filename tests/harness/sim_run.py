@@ -497,6 +497,8 @@ class Run:
                 "fetch_later",
             )
         )
+        if what == "max_inflight":
+            world.checker.caps_may_shrink = True
         args: tuple[Any, ...] = {
             "unreachable": (peer,),
             "request_snapshot": (
@@ -769,6 +771,8 @@ class Run:
     def _help_along(self) -> None:
         """What an operator does about a change that was held, or cannot be finished."""
         world = self.world
+        if not self.settings.pre_vote and not self.settings.check_quorum:
+            self._stop_the_departed()
         leader = world.leader()
         if leader is None or leader.raft.raft_log.committed < world.checker.committed:
             self.leaderless += 1
@@ -787,13 +791,27 @@ class Run:
         elif view.conf.joint and not leader.raft.prs.auto_leave:
             world.operate(leader.id, "finalize")
             self._after_step()
-        if not self.settings.pre_vote and not self.settings.check_quorum:
-            # Without either, who has left can disturb for ever: operators stop such nodes.
-            conf = world.checker.conf
-            if not conf.joint and view.conf == conf:
-                for node_id in sorted(world.nodes.keys() - conf.members()):
-                    if world.nodes[node_id].up:
-                        world.crash(node_id, KEEP_ALL)
+
+    def _stop_the_departed(self) -> None:
+        """Without PreVote and CheckQuorum, who has left can disturb for ever: operators stop it.
+
+        But not before a majority of the newcomers knows that it is one: until then they need it.
+        """
+        world, checker = self.world, self.world.checker
+        conf = checker.conf
+        if conf.joint:
+            return
+        knowing = {
+            node_id
+            for node_id in conf.voters
+            if world.nodes[node_id].up and checker.views[node_id].conf == conf
+        }
+        if not has_majority(conf.quorums(), knowing):
+            return
+        departed = frozenset().union(*(old.members() for old in checker.confs)) - conf.members()
+        for node_id in sorted(departed):
+            if world.nodes[node_id].up:
+                world.crash(node_id, KEEP_ALL)
 
 
 def _copy(m: Message) -> Message:

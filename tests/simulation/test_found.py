@@ -1,0 +1,62 @@
+"""Faults that the simulator found, each reduced to the few steps that show it."""
+
+from __future__ import annotations
+
+from raft.eraftpb import (
+    MsgAppend,
+    MsgAppendResponse,
+    MsgHeartbeat,
+    MsgHeartbeatResponse,
+    MsgSnapshot,
+)
+from tests.harness.builders import a_member, a_snapshot, entries_of, of_type, only
+from tests.harness.network import Network
+
+
+def test_an_answer_to_a_former_life_is_no_breach_of_the_protocol() -> None:
+    # A leader sent an entry, lost it in a crash, and came back in the same term as a follower.
+    member = a_member(term=2, vote=1)
+    assert member.receive(MsgAppendResponse, 2, term=2, index=5) == []
+    assert member.raft.term == 2
+
+
+def test_a_requested_snapshot_takes_away_nothing_that_was_acknowledged() -> None:
+    member = a_member()
+    sent = member.receive(
+        MsgAppend, 2, term=2, index=1, log_term=1, entries=entries_of([2, 2, 2]), commit=2
+    )
+    assert only(sent).index == 4
+    member.node.request_snapshot(2)
+    asked = of_type(member.pump(), MsgAppendResponse)
+    assert asked[-1].request_snapshot == 4
+    # One that was on its way already: the leader may count on 3 and 4 being here.
+    member.receive(MsgSnapshot, 2, snapshot=a_snapshot(2, 2))
+    assert member.last_index == 4
+    member.receive(MsgSnapshot, 2, snapshot=a_snapshot(4, 2))
+    assert member.raft.raft_log.first_index() == 5
+
+
+def test_who_waits_for_a_snapshot_still_says_what_it_has() -> None:
+    # The snapshot waits for the commit, and that for this node's word, which was lost.
+    member = a_member()
+    member.receive(MsgAppend, 2, term=2, index=1, log_term=1, entries=entries_of([2]), commit=1)
+    member.node.request_snapshot(2)
+    member.pump()
+    answers = member.receive(MsgHeartbeat, 2, term=2)
+    assert not of_type(answers, MsgHeartbeatResponse)
+    assert [(m.reject, m.index) for m in answers] == [(False, 2), (True, 1)]
+
+
+def test_a_request_for_a_snapshot_ends_though_the_acknowledgement_was_lost() -> None:
+    network = Network(1, 2, 3)
+    network.elect(1)
+    network.isolate(3)
+    network[1].node.propose(b"", b"x")
+    network.collect()
+    assert network.deliver_one() is not None
+    network.queue.clear()
+    network[2].node.request_snapshot(network[2].last_index)
+    network.run()
+    network.tick(times=4)
+    assert network[2].raft.pending_request_snapshot == 0
+    assert network[1].committed == network[2].committed == network[1].last_index
