@@ -629,7 +629,9 @@ class Raft(Settings, Generic[StorageT]):
         elif progress.state is ProgressState.Replicate:
             progress.ins.free_to(m.index)
         elif progress.maybe_snapshot_abort(self.raft_log.first_index()):
-            # Any snapshot that reaches our log will do, not only the one that was sent.
+            # Any snapshot that reaches our log will do, not only the one that was sent. If it was
+            # asked for, that is done: whoever still wants one asks again.
+            progress.pending_request_snapshot = 0
             progress.become_probe()
             progress.become_replicate()
         if not (news or was_paused or progress.state is not was_state):

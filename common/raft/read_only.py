@@ -19,6 +19,8 @@ from raft.eraftpb import Message
 from raft.read_only_option import ReadOnlyOption
 
 _CONTEXT_BYTES = 8
+_IDLE_ROUNDS_MAX = 64
+"""Unconfirmed rounds without a read that are kept: they only renew the lease."""
 
 
 @dataclass(slots=True)
@@ -104,11 +106,19 @@ class ReadOnly:
             self._open = Round(self._next, tick)
             self._next += 1
             self._rounds.append(self._open)
+            if len(self._rounds) > _IDLE_ROUNDS_MAX and not self._rounds[-2].reads:
+                self._drop_idle_rounds()
         one = self._open
         assert one is not None
         if request is not None:
             one.reads.append(request)
         return one.number, new
+
+    def _drop_idle_rounds(self) -> None:
+        # Nobody answers, and nobody waits for the oldest of them.
+        idle = [one for one in self._rounds if not one.reads]
+        dropped = {one.number for one in idle[: -_IDLE_ROUNDS_MAX // 2]}
+        self._rounds = deque(one for one in self._rounds if one.number not in dropped)
 
     def close_round(self) -> None:
         """The open round's heartbeats leave this node: later reads need a round of their own."""
