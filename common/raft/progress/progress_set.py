@@ -254,7 +254,6 @@ class ProgressSet:
             self.progress[node_id] = fresh()
         for node_id in self.progress.keys() - ids:
             del self.progress[node_id]
-        self.promotable &= ids
         self._changed()
 
     def restore_conf_state(self, conf_state: ConfState, fresh: Callable[[], Progress]) -> None:
@@ -312,6 +311,8 @@ class ProgressSet:
     def _changed(self) -> None:
         self._ids = tuple(sorted(self.progress))
         new = self.next_configuration
+        # Only who is, or is to be, a learner can become a voter when it has caught up.
+        self.promotable &= (new or self.configuration).learners
         if new is None or self._old_alone:
             self._rule = (self.configuration.voters,)
         else:
