@@ -82,6 +82,14 @@ PROTOCOL_MAX: Final = 1
 
 #: Protobuf fields looked at in one frame before it is refused unread.
 _FIELDS_PER_FRAME_MAX: Final = 131_072
+_REFUSED_BYTES_MAX: Final = 16 * ENTRIES_PER_FRAME_MAX
+#: Frames up to this length are parsed before their parts are counted: even one full of empty
+#: entries takes a few megabytes.
+_SMALL_FRAME_BYTES: Final = 64 * 1024
+#: Tags of Message.entries and of PeerFrame.messages and Forward.entries, in their canonical form
+#: and as the first byte of an overlong one.
+_PART_TAGS: Final = b"\x3a\x0a\xba\x8a"
+_OUTER_FIELDS_MAX: Final = 64
 
 
 class Expectations(NamedTuple):
@@ -257,31 +265,55 @@ def parse_frame(frame: bytes) -> PeerFrame:
         MessageError: It does not parse, or holds more than MESSAGES_PER_FRAME_MAX messages or
             ENTRIES_PER_FRAME_MAX entries.
     """
-    if _may_exceed_budget(frame):
+    small = len(frame) <= _SMALL_FRAME_BYTES
+    if not small and _may_exceed_budget(frame):
         _check_budget(frame)
     parsed = PeerFrame()
     try:
         parsed.ParseFromString(frame)
     except DecodeError:
         raise MessageError("a frame does not parse") from None
+    if small and len(frame) > 2 * MESSAGES_PER_FRAME_MAX:
+        entries = sum(len(message.entries) for message in parsed.messages)
+        if parsed.HasField("forward"):
+            entries += len(parsed.forward.entries)
+        if entries > ENTRIES_PER_FRAME_MAX or len(parsed.messages) > MESSAGES_PER_FRAME_MAX:
+            raise _too_many_parts()
     return parsed
+
+
+def _too_many_parts() -> MessageError:
+    return MessageError(
+        f"a frame holds more than {MESSAGES_PER_FRAME_MAX} messages "
+        f"or {ENTRIES_PER_FRAME_MAX} entries"
+    )
 
 
 def _may_exceed_budget(frame: bytes) -> bool:
     """Tell cheaply whether a frame could hold too many parts.
 
-    An empty entry takes two bytes of the frame and a hundred times that in memory, so parts are
-    counted before anything is parsed. Each part costs two bytes and starts with its field's tag;
+    An empty entry takes two bytes of the frame and a hundred times that in memory, so in all but
+    small frames parts are counted before anything is parsed. Each part starts with its field's tag:
     counting the bytes that could be one is done in C, and is wrong only on the safe side.
     """
-    if len(frame) <= 2 * ENTRIES_PER_FRAME_MAX:
-        return False
-    # Tags of Message.entries and of PeerFrame.messages and Forward.entries, in their canonical
-    # form and as the first byte of an overlong one.
-    count = frame.count
-    parts = count(b"\x3a") + count(b"\x0a") + count(b"\xba") + count(b"\x8a")
-    # Packed sequences of a refusal have no tag of their own: their field's does.
-    return parts > ENTRIES_PER_FRAME_MAX or count(b"\x1a") > 0 or count(b"\x9a") > 0
+    if len(frame) - len(frame.translate(None, _PART_TAGS)) > ENTRIES_PER_FRAME_MAX:
+        return True
+    # Packed sequences of a refusal have no tag of their own; the few outermost fields tell whether
+    # there is a refusal.
+    return not _carries_only_entries(frame)
+
+
+def _carries_only_entries(frame: bytes) -> bool:
+    """Tell whether a frame begins to end consists of a few messages and forwards."""
+    at, end = 0, len(frame)
+    for _ in range(_OUTER_FIELDS_MAX):
+        if frame[at] not in b"\x0a\x12":
+            return False
+        size, at = _varint(frame, at + 1, end)
+        at += size
+        if at >= end:
+            return at == end
+    return False
 
 
 def _check_budget(frame: bytes) -> None:
@@ -321,13 +353,10 @@ def _check_budget(frame: bytes) -> None:
                     regions.append((start, at, 1))
                 elif field == 3:
                     refused_bytes += size
-                    if refused_bytes > 16 * ENTRIES_PER_FRAME_MAX:
+                    if refused_bytes > _REFUSED_BYTES_MAX:
                         raise MessageError("a frame refuses more proposals than a frame holds")
                 if entries > ENTRIES_PER_FRAME_MAX or messages > MESSAGES_PER_FRAME_MAX:
-                    raise MessageError(
-                        f"a frame holds more than {MESSAGES_PER_FRAME_MAX} messages "
-                        f"or {ENTRIES_PER_FRAME_MAX} entries"
-                    )
+                    raise _too_many_parts()
             else:
                 raise MessageError("a frame does not parse")
 
