@@ -20,6 +20,7 @@ from raftd.entries import describe
 from raftd.members import AddressBook, Membership, error_of
 from raftd.node import Node
 from raftd.relay import Relays
+from raftd.relayed import carried_out
 from raftd.state_machine import CommandRefused, HistoryCompacted
 from raftd.storage import Identity, LogStore
 from raftd.transport.outbound import Outbound
@@ -601,7 +602,7 @@ class Service:
         if not self.parts.node.is_leader and not forced:
             if request.no_forward:
                 raise self._not_leader()
-            return await self._relay(caller, request)
+            return await carried_out(self.parts.node, change, self._relay(caller, request))
         response = Response()
         response.member_change.CopyFrom(
             await self.parts.membership.change(change, _seconds(request))

@@ -1,0 +1,101 @@
+"""A change of membership that another member carries out, answered by what this one sees of it.
+
+A leader that leaves the group by the change it carries out is cut off by the others as soon as
+they have applied it, often before its answer is on its way. Whoever passed the request on sees the
+change take effect all the same, and then needs no answer.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from raft.eraftpb import ConfState
+from raftd.node import Node
+from raftd.views import configuration_message
+from raftwire.admin import Response
+from raftwire.proto.admin_pb2 import MemberChangeReply, MemberChangeRequest
+
+GRACE: Final = 0.5
+"""Seconds that the leader still has to answer itself, once its change is in force here."""
+
+Kind = MemberChangeRequest
+
+
+def takes_effect(request: MemberChangeRequest, before: ConfState) -> Callable[[ConfState], bool]:
+    """Return what tells of a stable configuration whether it is what was asked for.
+
+    Args:
+        request: The change.
+        before: The configuration in force when it was passed on.
+    """
+    old = set(before.voters_outgoing)
+    kind = request.kind
+    if kind == Kind.FINALIZE and old:
+        return lambda now: set(now.voters) == set(before.voters)
+    if kind == Kind.ABORT and old:
+        return lambda now: set(now.voters) == old
+    if kind == Kind.CHANGE or (kind == Kind.BEGIN and request.auto_finalize):
+        voters = set(request.voters)
+        return lambda now: set(now.voters) == voters
+    if kind == Kind.REMOVE:
+        return lambda now: request.id in now.removed
+    if kind == Kind.REPLACE:
+        return lambda now: request.id in now.removed and request.new_id in now.voters
+    if kind == Kind.DEMOTE:
+        return lambda now: request.id in now.learners
+    # The others take no leader away, or end joint, where everybody is still heard.
+    return lambda now: False
+
+
+async def carried_out(
+    node: Node, request: MemberChangeRequest, relayed: Awaitable[Response]
+) -> Response:
+    """Return the leader's answer, or one of this node's own when the change has taken effect.
+
+    Args:
+        node: This node.
+        request: The change.
+        relayed: What asks the leader.
+
+    Raises:
+        AdminError: The leader refused, or nothing was heard of it in time.
+    """
+    before = node.raft.prs.to_conf_state()
+    wanted = takes_effect(request, before)
+    answer = asyncio.ensure_future(relayed)
+    if request.dry_run:
+        return await answer
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    seen = loop.create_task(_seen(node, before, wanted))
+    try:
+        await asyncio.wait({answer, seen}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            await asyncio.wait({answer}, timeout=GRACE)
+        if answer.done() or not seen.done():
+            return await answer
+    finally:
+        answer.cancel()
+        seen.cancel()
+    now = seen.result()
+    response = Response()
+    response.member_change.CopyFrom(
+        MemberChangeReply(
+            index=now.config_index,
+            term=node.raft.term,
+            phase="stable",
+            before=configuration_message(before),
+            after=configuration_message(now),
+            took_ms=int((loop.time() - started) * 1000),
+        )
+    )
+    return response
+
+
+async def _seen(node: Node, before: ConfState, wanted: Callable[[ConfState], bool]) -> ConfState:
+    """Wait until this node has applied what was asked for."""
+    while True:
+        now = node.raft.prs.to_conf_state()
+        if now.config_index > before.config_index and not now.voters_outgoing and wanted(now):
+            return now
+        await node.changed()
