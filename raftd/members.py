@@ -116,10 +116,10 @@ class AddressBook:
     def links(self, state: ConfState, now: float) -> dict[int, str]:
         """Return whom to hold a link to: every other member with a known address.
 
-        A node without a configuration yet links to whoever has spoken to it: its answers must get
-        to the leader that adds it.
+        A node without a configuration yet links to whoever was named to it or has spoken to it:
+        its answers must get to the leader that adds it.
         """
-        ids = member_ids(state) or set(self._hints)
+        ids = member_ids(state) or {*self.replicated, *self._hints}
         return {
             node_id: address
             for node_id in sorted(ids)
@@ -570,10 +570,17 @@ class Membership:
     # --- waiting ------------------------------------------------------------------------------
 
     async def _until_stable(self, since: int, deadline: float) -> None:
-        """Wait until the joint state begun by entry ``since`` is over on this node."""
-        prs = self._node.raft.prs
+        """Wait until this node sees that the joint state begun by entry ``since`` is over.
+
+        A node that leaves may not hear that the last entry is committed: that others turn it away
+        as a former member tells it the same.
+        """
+        node = self._node
+        prs = node.raft.prs
         await self._until(
-            lambda: prs.config_index > since and not prs.is_in_membership_change(),
+            lambda: (
+                node.expelled or (prs.config_index > since and not prs.is_in_membership_change())
+            ),
             deadline,
             "the change has not been seen to end in time; see `raftctl member status`",
         )
@@ -600,9 +607,15 @@ class Membership:
             ) from None
 
     def _finished(self, reply: MemberChangeReply) -> MemberChangeReply:
-        state = self._node.raft.prs.to_conf_state()
+        node = self._node
+        state = node.raft.prs.to_conf_state()
+        if node.expelled and state.voters_outgoing:
+            # This node left with the new configuration in force, and will not see its entry.
+            state = ConfState(voters=state.voters, learners=state.learners)
+            reply.phase = "stable"
+        else:
+            reply.phase = phase_of(node)
         reply.after.CopyFrom(configuration_message(state))
-        reply.phase = phase_of(self._node)
         _set_addresses(reply, self._book.replicated, member_ids(state))
         return reply
 

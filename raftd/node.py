@@ -138,6 +138,8 @@ class Node:
         self._scheduled = False
         self._failed = False
         self.closing = False
+        self.expelled = False
+        """Whether a member has turned this node away as one that has left."""
 
         self._inbox: list[tuple[int, Message]] = []
         self._forwards: list[tuple[int, Forward]] = []
@@ -277,6 +279,13 @@ class Node:
         status = SnapshotStatus.Finish if ok else SnapshotStatus.Failure
         self._guard(lambda: self.raw.report_snapshot(peer_id, status))
         self.schedule()
+
+    def turned_away(self) -> None:
+        """A member says that this node has left the group for good."""
+        if not self.expelled:
+            self.expelled = True
+            self._log.warning("this node has been removed from its group: it may be stopped")
+            self._wake()
 
     def links_changed(self) -> None:
         """A link came up or was lost: whether a majority can be reached may have changed."""

@@ -76,6 +76,13 @@ class Peers:
         self.connections[hello.node_id] = connection
         return PeerSession(self, hello.node_id, connection)
 
+    def hang_up(self, ids: frozenset[int]) -> None:
+        """Close the connections of members that have left."""
+        for peer_id in ids:
+            connection = self.connections.get(peer_id)
+            if connection is not None:
+                connection.hang_up()
+
     def announced(self, announce: Announce, direct: bool) -> bool:
         """Take the announcement of a node that waits to be added; False if it is malformed."""
         if not 0 < announce.id < 2**53 or not 0 < len(announce.addr.encode()) <= ADDR_BYTES_MAX:

@@ -65,6 +65,8 @@ def configuration_message(state: ConfState) -> Configuration:
 def role_of(node: "Node") -> str:
     """Return the node's role in one word."""
     raft = node.raft
+    if node.expelled:
+        return "removed"
     role = _ROLES[raft.state]
     if role != "follower":
         return role

@@ -205,11 +205,15 @@ def test_a_follower_of_the_log_sees_entries_as_they_come(group: Cluster) -> None
 
 
 def test_linearizable_reads_see_what_was_acknowledged() -> None:
-    with cluster(3, "--state-machine", "kv") as group:
-        with group[1].client() as one, group[2].client() as two, group[3].client() as three:
-            for number in range(20):
-                one.kv.put("k", str(number))
-                for reader in (one, two, three):
-                    found = reader.kv.get("k")
-                    assert found is not None
-                    assert found.value == str(number).encode()
+    with (
+        cluster(3, "--state-machine", "kv") as group,
+        group[1].client() as one,
+        group[2].client() as two,
+        group[3].client() as three,
+    ):
+        for number in range(20):
+            one.kv.put("k", str(number))
+            for reader in (one, two, three):
+                found = reader.kv.get("k")
+                assert found is not None
+                assert found.value == str(number).encode()

@@ -246,14 +246,19 @@ class Cluster:
         return [node for node in self.nodes.values() if node.running]
 
     def settle(self, members: Iterable[int] | None = None) -> int:
-        """Wait until all running nodes agree on a leader that can commit; return its id."""
+        """Wait until all running members agree on a leader that can commit; return its id."""
         wanted = list(members) if members is not None else [node.id for node in self.running()]
         found = 0
 
         def agreed() -> bool:
             nonlocal found
             replies = [self.nodes[node_id].status() for node_id in wanted]
-            leaders = {reply.leader if reply is not None else 0 for reply in replies}
+            # Who waits to be added, or has left, has no say.
+            leaders = {
+                reply.leader if reply is not None else 0
+                for reply in replies
+                if reply is None or reply.role not in ("joining", "removed")
+            }
             if len(leaders) != 1 or 0 in leaders:
                 return False
             found = leaders.pop()
@@ -306,10 +311,11 @@ class Cluster:
         return reached
 
     def check_equal(self, ids: Iterable[int] | None = None) -> list[LogEntry]:
-        """Fail unless these nodes' applied logs are equal where they overlap; return the longest."""
+        """Fail unless these nodes have applied the same where they overlap; return the longest."""
         wanted = list(ids) if ids is not None else [node.id for node in self.running()]
         last = self.catch_up(wanted)
-        logs = {node_id: self.applied(node_id) for node_id in wanted}
+        # A node that joined by a snapshot may have applied nothing since.
+        logs = {node_id: log for node_id in wanted if (log := self.applied(node_id))}
         first = max(log[0].index for log in logs.values())
         reference = max(logs.values(), key=len)
         expected = [entry for entry in reference if first <= entry.index <= last]
