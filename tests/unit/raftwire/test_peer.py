@@ -212,7 +212,8 @@ def test_a_frame_with_too_many_parts_is_refused_before_it_is_parsed(name: str) -
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 1024 * 1024
+    # Counting may copy the frame once, and no more.
+    assert peak < len(frame) + 1024 * 1024
     assert took < 2
 
 
