@@ -552,8 +552,11 @@ class Raft(Settings, Generic[StorageT]):
     def _answer_old_term(self, m: Message) -> None:
         """Tell a sender of an earlier term of the present one, where silence would get it stuck."""
         msg_type = m.msg_type
-        if msg_type in _LEADER_TYPES and (self.check_quorum or self.pre_vote):
-            # A leader in whose lease our votes are ignored would never learn of our later term.
+        if msg_type in _LEADER_TYPES and (
+            self.check_quorum or self.pre_vote or not self.promotable()
+        ):
+            # A leader in whose lease our votes are ignored would never learn of our later term,
+            # nor would one whose learner we are: we do not campaign.
             self.send(Message(msg_type=MsgAppendResponse, to=m.from_))
         elif msg_type == MsgRequestPreVote:
             _election.answer_vote(self, m, granted=False)

@@ -155,6 +155,16 @@ def held(entry: Entry) -> bool:
     return change.hold if isinstance(change, ConfChange) else change.transition == _EXPLICIT
 
 
+def promoted_later(entry: Entry) -> frozenset[int]:
+    """The learners that the membership `entry` marks to be made voters when they have caught up."""
+    kind, change = read_change(entry)
+    if not isinstance(change, ConfChange):
+        return frozenset()
+    if kind == BEGIN:
+        return frozenset(change.configuration.promotable)
+    return frozenset((change.node_id,)) if change.promote_when_caught_up else frozenset()
+
+
 def next_conf(conf: Conf, entry: Entry) -> Conf:
     """Return the configuration after the committed membership `entry`.
 
@@ -429,7 +439,7 @@ class Checker:
             return
         term, _ = node.durable_vote()
         for position in range(len(view.terms) - 1, 0, -1):
-            if view.terms[position] <= term:
+            if view.terms[position] <= term or self.leaders.get(view.terms[position]) != node.id:
                 break
             self._chains.pop((view.base + position, view.terms[position]), None)
 

@@ -26,6 +26,7 @@ from tests.harness.checkers import (
     has_majority,
     held,
     next_conf,
+    promoted_later,
 )
 from tests.harness.cluster import Op, World
 from tests.harness.disk import KEEP_ALL, KEEP_NONE
@@ -664,6 +665,9 @@ class Run:
         for conf in checker.confs[first:]:
             needed.extend(conf.quorums())
         needed.extend(self._quorums_to_come())
+        for node in world.nodes.values():
+            # Who is promoted at any moment is needed from then on.
+            needed.append(checker.conf.voters | frozenset(node.conf_state.promotable))
         order = sorted(everyone)
         rng.shuffle(order)
         chosen = set(everyone)
@@ -691,6 +695,7 @@ class Run:
                 if conf.joint and held(entry) and self.rng.random() < 0.5:
                     break
                 found.extend(conf.quorums())
+                found.append(conf.quorums()[-1] | promoted_later(entry))
         return found
 
     def _converge(self, chosen: frozenset[int], floor: int, answered: int, deadline: float) -> None:

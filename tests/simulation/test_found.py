@@ -60,3 +60,11 @@ def test_a_request_for_a_snapshot_ends_though_the_acknowledgement_was_lost() -> 
     network.tick(times=4)
     assert network[2].raft.pending_request_snapshot == 0
     assert network[1].committed == network[2].committed == network[1].last_index
+
+
+def test_a_learner_of_a_later_term_tells_the_leader() -> None:
+    # Somebody who has left campaigned and raised the learner's term. It will not campaign itself,
+    # so without PreVote or CheckQuorum nothing else would ever bring the two together again.
+    learner = a_member(3, (1, 2), (3,), term=5)
+    answers = learner.receive(MsgAppend, 1, term=4, index=1, log_term=1)
+    assert [(m.msg_type, m.term, m.to) for m in answers] == [(MsgAppendResponse, 5, 1)]
