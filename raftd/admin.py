@@ -171,6 +171,10 @@ class AdminServer:
         self._inode: tuple[int, int] | None = None
         self._path = Path(os.path.abspath(config.admin_socket))
 
+    def reloaded(self) -> None:
+        """Take over settings that are kept as copies; connections that are open keep theirs."""
+        self.frame_bytes_max = self._config.max_entry_bytes + ADMIN_REQUEST_BYTES_MAX
+
     @property
     def count(self) -> int:
         """Clients connected now."""

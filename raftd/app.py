@@ -5,11 +5,14 @@ that is not this node's (4), corrupt data (9), a broken invariant (70), data in 
 """
 
 import asyncio
+import contextlib
+import faulthandler
 import gc
 import hashlib
 import os
 import random
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -17,9 +20,12 @@ from typing import Final
 from raft import Config, InvariantViolation, RawNode
 from raft.eraftpb import ConfState
 from raftd import __version__
+from raftd import log as logging
 from raftd.admin import AdminServer, SocketInUse
 from raftd.applier import Applier
-from raftd.config import TICKS_PER_HEARTBEAT, DaemonConfig
+from raftd.config import TICKS_PER_HEARTBEAT, ConfigError, DaemonConfig
+from raftd.dump import dump_text
+from raftd.events import EventLog
 from raftd.joining import Announcer, find_group
 from raftd.kvstore import (
     CorruptionError,
@@ -32,7 +38,9 @@ from raftd.members import AddressBook, Membership, member_ids
 from raftd.node import Node
 from raftd.peers import Peers
 from raftd.plan import Driver
+from raftd.process import ProcessService
 from raftd.relay import Relays
+from raftd.reload import Reloader
 from raftd.replica import Replica
 from raftd.retention import Retention
 from raftd.rocks import RocksStore, is_initialized
@@ -43,7 +51,7 @@ from raftd.state_machine import UnknownStateMachine, create
 from raftd.storage import Identity, IdentityError, LogStore
 from raftd.transport.inbound import Inbound
 from raftd.transport.outbound import Outbound, dial
-from raftd.views import now_ms
+from raftd.views import now_ms, role_of
 from raftwire.errors import HelloRefused, RemoteError
 from raftwire.peer import Expectations, Hello
 
@@ -64,7 +72,13 @@ class StartRefused(Exception):
 
 def run(config: DaemonConfig) -> int:
     """Run the daemon until it ends; return its exit status."""
-    log = set_up(config.log_level, config.log_format).bind(node=config.node_id)
+    try:
+        log = set_up(config.log_level, config.log_format, path=config.log_file)
+    except OSError as error:
+        sys.stderr.write(f"raftd: --log-file {config.log_file}: {error.strerror or error}\n")
+        return EXIT_RUNTIME
+    log = log.bind(node=config.node_id)
+    faulthandler.enable()  # What a watchdog's SIGABRT cuts off leaves its stacks.
     factory, loop_name = _loop_factory(config.loop)
     # What the start has built stays: no collection needs to look at it again.
     gc.set_threshold(20_000, 20, 20)
@@ -144,6 +158,9 @@ class Daemon:
         self._failure: BaseException | None = None
         self._announcer: Announcer | None = None
         self._local: Expectations | None = None
+        self.events = EventLog(now_ms)
+        logging.set_tap(self.events.take)
+        self.reloader = Reloader(config, log)
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -155,6 +172,10 @@ class Daemon:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._signalled, number)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._dump)
+        # Told also by a loop that stands still: the stacks at once, the tasks when it goes on.
+        faulthandler.register(signal.SIGUSR1, all_threads=True, chain=True)
         store = await self._open()
         if store is None:
             return  # Told to stop while it still looked for its group.
@@ -180,6 +201,26 @@ class Daemon:
         self.log.info("stopping", signal=signal.Signals(number).name)
         self._stop.set()
 
+    def _reload(self) -> None:
+        # What is wrong has been logged: nobody else waits for an answer.
+        with contextlib.suppress(ConfigError):
+            self.reloader.reload()
+
+    def _dump(self) -> None:
+        facts: list[tuple[str, object]] = [("raftd", __version__), ("loop", self._loop_name)]
+        if hasattr(self, "node"):
+            raft = self.node.raft
+            facts += [
+                ("role", role_of(self.node)),
+                ("leader", raft.leader_id),
+                ("term", raft.term),
+                ("commit", raft.raft_log.committed),
+                ("applied", raft.raft_log.applied),
+                ("pending proposals", self.node.pending),
+                *sorted(self.parts.counters().items()),
+            ]
+        self.log.warning("dump", text=dump_text(facts))
+
     def _failed(self, error: BaseException) -> None:
         if self._failure is None:
             self._failure = error
@@ -192,6 +233,13 @@ class Daemon:
         directory = Path(os.path.abspath(config.data_dir))
         if is_initialized(directory):
             return self._reopen(directory)
+        if config.bootstrap == "never":
+            raise StartRefused(
+                f"{directory} holds no data, and --bootstrap never makes none: is it the right "
+                "--data-dir, and is its disk mounted? If the data is lost, this id must not vote "
+                f"again: replace the member, with raftctl member replace {config.node_id} "
+                "NEW=HOST:PORT on another node"
+            )
         if config.join:
             return await self._join(directory)
         if not config.peers:
@@ -298,8 +346,8 @@ class Daemon:
                 max_inflight_bytes=config.max_inflight_bytes,
                 max_uncommitted_size=config.max_uncommitted_size,
                 max_committed_size_per_ready=config.max_committed_size,
-                check_quorum=True,
-                pre_vote=True,
+                check_quorum=config.check_quorum,
+                pre_vote=config.pre_vote,
                 batch_append=True,
                 disable_proposal_forwarding=True,
             ),
@@ -365,6 +413,8 @@ class Daemon:
             config, store, self.replica, lambda: self.applier.index, node.fail, log
         )
         self.service = Service(self.parts)
+        process = ProcessService(config, self.reloader, self.events, lambda: "", log)
+        self.service.offer(process.handlers, process.streams)
         self.peers = Peers(
             node,
             self.service,
@@ -380,6 +430,8 @@ class Daemon:
         self.inbound = Inbound(self.peers, log)
         self.admin = AdminServer(config, self.service, log)
         node.on_turn_end = self.admin.flush
+        self.reloader.steps.append(self.admin.reloaded)
+        logging.set_context(lambda: {"term": raw.raft.term, "index": raw.raft.raft_log.applied})
         self.parts.client_count = lambda: self.admin.count
         self.parts.refused_connections = lambda: self.inbound.refused
         self.parts.snapshot_info = self.snapshots.info
@@ -432,7 +484,7 @@ class Daemon:
             given, known = config.peers.get(node_id), agreed.get(node_id)
             if given != known:
                 self.log.warning(
-                    "--peers differs from the group's own membership, which is used",
+                    "peers differ",
                     peer=node_id, flag=given or "absent", group=known or "absent",
                 )  # fmt: skip
 
@@ -470,7 +522,7 @@ class Daemon:
         )
         if self.config.node_id in state.removed and self.config.node_id not in member_ids(state):
             self.log.warning(
-                "this node has been removed from its group: it may be stopped, and its data deleted"
+                "removed from the group", advice="stop this node; its data may be deleted"
             )
         self._refresh_links()
         # They hear it from the log, or else from being turned away when they dial again.

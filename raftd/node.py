@@ -284,7 +284,7 @@ class Node:
         """A member says that this node has left the group for good."""
         if not self.expelled:
             self.expelled = True
-            self._log.warning("this node has been removed from its group: it may be stopped")
+            self._log.warning("removed from the group", advice="this node may be stopped")
             self._wake()
 
     def links_changed(self) -> None:

@@ -31,9 +31,7 @@ class Retention:
         fail: Callable[[BaseException], None],
         log: Log,
     ) -> None:
-        self._every = config.compact_entries
-        self._trailing = config.compact_trailing
-        self._trailing_bytes = config.compact_trailing_bytes
+        self._config = config
         self._store = store
         self._replica = replica
         self._applied = applied
@@ -45,20 +43,24 @@ class Retention:
 
     @property
     def _step(self) -> int:
-        return max(1, min(self._every, 1024))
+        return max(1, min(self._config.compact_entries, 1024))
 
     def consider(self) -> None:
         """Note how far the log has come, and drop what is too old or too much."""
         applied = self._applied()
-        if applied < self._next or not self._every:
+        if applied < self._next:
+            return
+        config = self._config
+        if not config.compact_entries:
+            self._next = applied + 1024
             return
         self._next = applied + self._step
         written = self._replica.bytes_written
         self._marks.append((applied, written))
-        first = applied + 1 - self._trailing
-        while self._marks and written - self._marks[0][1] > self._trailing_bytes:
+        first = applied + 1 - config.compact_trailing
+        while self._marks and written - self._marks[0][1] > config.compact_trailing_bytes:
             first = max(first, self._marks.popleft()[0] + 1)
-        if first - self._store.first_index() < self._every:
+        if first - self._store.first_index() < config.compact_entries:
             return
         while self._marks and self._marks[0][0] < first:
             self._marks.popleft()

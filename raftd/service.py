@@ -12,10 +12,9 @@ from typing import Any, Final, Protocol
 
 from raft import Compacted, Error
 from raftd import __version__, views
-from raftd import log as logging
 from raftd.applier import Applied
 from raftd.applier import Outcome as ApplyOutcome
-from raftd.config import OPTIONS, DaemonConfig
+from raftd.config import DaemonConfig
 from raftd.entries import describe
 from raftd.members import AddressBook, Membership, error_of
 from raftd.node import Node
@@ -56,6 +55,13 @@ class Caller(Protocol):
     async def drain(self) -> None:
         """Return when there is room for more; raises ConnectionError when the caller is gone."""
         ...
+
+
+Handler = Callable[[Caller, Request], Coroutine[Any, Any, Response]]
+"""Answers a request once."""
+
+Stream = Callable[[Caller, Request], AsyncIterator[Response]]
+"""Answers a request piece by piece."""
 
 
 @dataclass(slots=True)
@@ -115,7 +121,7 @@ class Service:
         self.parts = parts
         self._cluster_id = parts.identity.cluster_id.hex()
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
-        self._handlers: dict[str, Callable[[Caller, Request], Coroutine[Any, Any, Response]]] = {
+        self._handlers: dict[str, Handler] = {
             "hello": self._hello,
             "outcome": self._outcome,
             "log_stat": self._log_stat,
@@ -128,13 +134,16 @@ class Service:
             "member_status": self._member_status,
             "campaign": self._campaign,
             "transfer_leader": self._transfer_leader,
-            "loglevel": self._loglevel,
-            "config": self._config,
         }
-        self._streams: dict[str, Callable[[Caller, Request], AsyncIterator[Response]]] = {
+        self._streams: dict[str, Stream] = {
             "log_read": self._log_read,
             "watch": self._watch,
         }
+
+    def offer(self, handlers: Mapping[str, Handler], streams: Mapping[str, Stream]) -> None:
+        """Serve these requests too, by the name of their body."""
+        self._handlers |= handlers
+        self._streams |= streams
 
     # --- taking requests ----------------------------------------------------------------------
 
@@ -241,7 +250,8 @@ class Service:
 
     @staticmethod
     def _follows(request: Request) -> bool:
-        return request.WhichOneof("body") == "watch" or request.log_read.follow
+        body = request.WhichOneof("body")
+        return body == "watch" or request.log_read.follow or request.events.follow
 
     # --- answering ----------------------------------------------------------------------------
 
@@ -500,37 +510,6 @@ class Service:
                     self.parts.node.note(f"member status answered locally: {error}")
         response = Response()
         response.member_status.CopyFrom(views.member_status_reply(self.parts))
-        return response
-
-    async def _loglevel(self, caller: Caller, request: Request) -> Response:
-        wanted = request.loglevel
-        response = Response()
-        response.loglevel.previous = logging.level()
-        if wanted.level:
-            if wanted.level not in logging.LEVELS:
-                raise AdminError(
-                    Code.INVALID_REQUEST,
-                    f"{wanted.level!r} is no level; there are {', '.join(logging.LEVELS)}",
-                )
-            previous = logging.level()
-            logging.set_level(wanted.level)
-            if wanted.for_ms:
-                self.parts.loop.call_later(wanted.for_ms / 1000, logging.set_level, previous)
-        response.loglevel.level = logging.level()
-        return response
-
-    async def _config(self, caller: Caller, request: Request) -> Response:
-        response = Response()
-        shown = self.parts.config.shown()
-        for option in OPTIONS:
-            section, _, key = option.key.partition(".")
-            default = "" if option.default is None else str(option.show(option.default))
-            response.config.items.add(
-                key=option.key,
-                value=str(shown[section][key]),
-                default_value=default,
-                origin=self.parts.config.origins[option.name],
-            )
         return response
 
     # --- waiting ------------------------------------------------------------------------------

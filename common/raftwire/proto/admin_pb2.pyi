@@ -548,6 +548,20 @@ class LimitsStatus(_message.Message):
     sessions_max: int
     def __init__(self, pending: _Optional[int] = ..., pending_max: _Optional[int] = ..., apply_lag: _Optional[int] = ..., apply_lag_max: _Optional[int] = ..., uncommitted_bytes: _Optional[int] = ..., uncommitted_bytes_max: _Optional[int] = ..., entry_bytes_max: _Optional[int] = ..., connections: _Optional[int] = ..., connections_max: _Optional[int] = ..., sessions: _Optional[int] = ..., sessions_max: _Optional[int] = ...) -> None: ...
 
+class TlsStatus(_message.Message):
+    __slots__ = ("name", "not_after_ms", "ca_not_after_ms", "loaded_ms", "error")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NOT_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    CA_NOT_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    LOADED_MS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    not_after_ms: int
+    ca_not_after_ms: int
+    loaded_ms: int
+    error: str
+    def __init__(self, name: _Optional[str] = ..., not_after_ms: _Optional[int] = ..., ca_not_after_ms: _Optional[int] = ..., loaded_ms: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
+
 class StatusRequest(_message.Message):
     __slots__ = ("cluster",)
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
@@ -555,7 +569,7 @@ class StatusRequest(_message.Message):
     def __init__(self, cluster: _Optional[bool] = ...) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("id", "role", "leader", "term", "vote", "commit", "applied", "last_index", "first_index", "config", "peers", "cluster_id", "snapshot", "storage", "health", "limits", "version", "uptime_ms", "state_machine", "addr", "incarnation", "lead_transferee", "promotable", "leader_contact_ms", "pid", "rss_bytes", "protocol_min", "protocol_max", "loop", "counters", "members")
+    __slots__ = ("id", "role", "leader", "term", "vote", "commit", "applied", "last_index", "first_index", "config", "peers", "cluster_id", "snapshot", "storage", "health", "limits", "version", "uptime_ms", "state_machine", "addr", "incarnation", "lead_transferee", "promotable", "leader_contact_ms", "pid", "rss_bytes", "protocol_min", "protocol_max", "loop", "counters", "tls", "members")
     class CountersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -593,6 +607,7 @@ class StatusReply(_message.Message):
     PROTOCOL_MAX_FIELD_NUMBER: _ClassVar[int]
     LOOP_FIELD_NUMBER: _ClassVar[int]
     COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    TLS_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     id: int
     role: str
@@ -624,8 +639,9 @@ class StatusReply(_message.Message):
     protocol_max: int
     loop: str
     counters: _containers.ScalarMap[str, int]
+    tls: TlsStatus
     members: _containers.RepeatedCompositeFieldContainer[MemberAnswer]
-    def __init__(self, id: _Optional[int] = ..., role: _Optional[str] = ..., leader: _Optional[int] = ..., term: _Optional[int] = ..., vote: _Optional[int] = ..., commit: _Optional[int] = ..., applied: _Optional[int] = ..., last_index: _Optional[int] = ..., first_index: _Optional[int] = ..., config: _Optional[_Union[Configuration, _Mapping]] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., cluster_id: _Optional[str] = ..., snapshot: _Optional[_Union[SnapshotInfo, _Mapping]] = ..., storage: _Optional[_Union[StorageStatus, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., limits: _Optional[_Union[LimitsStatus, _Mapping]] = ..., version: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., state_machine: _Optional[str] = ..., addr: _Optional[str] = ..., incarnation: _Optional[int] = ..., lead_transferee: _Optional[int] = ..., promotable: _Optional[bool] = ..., leader_contact_ms: _Optional[int] = ..., pid: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., loop: _Optional[str] = ..., counters: _Optional[_Mapping[str, int]] = ..., members: _Optional[_Iterable[_Union[MemberAnswer, _Mapping]]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., role: _Optional[str] = ..., leader: _Optional[int] = ..., term: _Optional[int] = ..., vote: _Optional[int] = ..., commit: _Optional[int] = ..., applied: _Optional[int] = ..., last_index: _Optional[int] = ..., first_index: _Optional[int] = ..., config: _Optional[_Union[Configuration, _Mapping]] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., cluster_id: _Optional[str] = ..., snapshot: _Optional[_Union[SnapshotInfo, _Mapping]] = ..., storage: _Optional[_Union[StorageStatus, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., limits: _Optional[_Union[LimitsStatus, _Mapping]] = ..., version: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., state_machine: _Optional[str] = ..., addr: _Optional[str] = ..., incarnation: _Optional[int] = ..., lead_transferee: _Optional[int] = ..., promotable: _Optional[bool] = ..., leader_contact_ms: _Optional[int] = ..., pid: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., loop: _Optional[str] = ..., counters: _Optional[_Mapping[str, int]] = ..., tls: _Optional[_Union[TlsStatus, _Mapping]] = ..., members: _Optional[_Iterable[_Union[MemberAnswer, _Mapping]]] = ...) -> None: ...
 
 class MemberAnswer(_message.Message):
     __slots__ = ("id", "addr", "error", "status")
@@ -770,7 +786,7 @@ class EventsRequest(_message.Message):
     def __init__(self, follow: _Optional[bool] = ..., since: _Optional[int] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("sequence", "time_ms", "kind", "message", "fields")
+    __slots__ = ("sequence", "time_ms", "kind", "message", "fields", "level")
     class FieldsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -783,12 +799,14 @@ class Event(_message.Message):
     KIND_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     FIELDS_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     time_ms: int
     kind: str
     message: str
     fields: _containers.ScalarMap[str, str]
-    def __init__(self, sequence: _Optional[int] = ..., time_ms: _Optional[int] = ..., kind: _Optional[str] = ..., message: _Optional[str] = ..., fields: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    level: str
+    def __init__(self, sequence: _Optional[int] = ..., time_ms: _Optional[int] = ..., kind: _Optional[str] = ..., message: _Optional[str] = ..., fields: _Optional[_Mapping[str, str]] = ..., level: _Optional[str] = ...) -> None: ...
 
 class EventsReply(_message.Message):
     __slots__ = ("events",)
