@@ -312,16 +312,18 @@ class OutcomeRequest(_message.Message):
     def __init__(self, key: _Optional[str] = ...) -> None: ...
 
 class OutcomeReply(_message.Message):
-    __slots__ = ("state", "index", "term", "result")
+    __slots__ = ("state", "index", "term", "result", "forgotten_index")
     STATE_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    FORGOTTEN_INDEX_FIELD_NUMBER: _ClassVar[int]
     state: str
     index: int
     term: int
     result: bytes
-    def __init__(self, state: _Optional[str] = ..., index: _Optional[int] = ..., term: _Optional[int] = ..., result: _Optional[bytes] = ...) -> None: ...
+    forgotten_index: int
+    def __init__(self, state: _Optional[str] = ..., index: _Optional[int] = ..., term: _Optional[int] = ..., result: _Optional[bytes] = ..., forgotten_index: _Optional[int] = ...) -> None: ...
 
 class LogReadRequest(_message.Message):
     __slots__ = ("from_index", "to_index", "limit", "follow", "types", "uncommitted", "applied", "last")
@@ -825,8 +827,10 @@ class MetricsReply(_message.Message):
     def __init__(self, text: _Optional[str] = ...) -> None: ...
 
 class VerifyRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("index",)
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    def __init__(self, index: _Optional[int] = ...) -> None: ...
 
 class VerifyRow(_message.Message):
     __slots__ = ("id", "index", "hash", "error", "agrees")
