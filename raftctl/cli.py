@@ -34,6 +34,8 @@ SECTIONS: Final[Sections] = {
             "raftctl.commands.health:health", "Say whether the group is well (exit 7: no)."
         ),
         "wait": Entry("raftctl.commands.wait:wait", "Wait until something is so."),
+        "events": Entry("raftctl.commands.events:events", "Show what happened, and what happens."),
+        "metrics": Entry("raftctl.commands.metrics:metrics", "Print the node's metrics."),
     },
     "Leadership": {
         "campaign": Entry(
@@ -48,6 +50,11 @@ SECTIONS: Final[Sections] = {
     },
     "Membership": {
         "member": Entry("raftctl.commands.member:member", "Show and change who is in the group."),
+    },
+    "Daemon": {
+        "config": Entry("raftctl.commands.config:config", "Show a node's settings, and whence."),
+        "loglevel": Entry("raftctl.commands.process:loglevel", "Show or change how much it logs."),
+        "reload": Entry("raftctl.commands.process:reload", "Have it read its settings again."),
     },
     "Other": {
         "demo": Entry("raftctl.commands.demo:demo", "Run a cluster through its life, in a minute."),

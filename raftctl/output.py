@@ -144,7 +144,7 @@ class Output:
         data: Mapping[str, Any] | Sequence[Any],
         human: Callable[[], None] | None = None,
         *,
-        rows: Sequence[Mapping[str, Any]] | None = None,
+        rows: Iterable[Mapping[str, Any]] | None = None,
     ) -> None:
         """Show the answer of a command.
 

@@ -144,15 +144,18 @@ def tail(
     first = from_index or 0
     if follow and last == 0 and not from_index:
         first = session.call(admin.log_stat()).applied + 1
-    call = admin.log_read(
-        first, last=0 if first else last, types=_types(types), follow=follow, applied=True
-    )
+    kinds, count = _types(types), 0 if first else last
     if not follow:
-        _print(session, call, decode)
+        _print(session, admin.log_read(first, last=count, types=kinds, applied=True), decode)
         return
     out = session.out
-    for entry in _entries(session, call, timeout=None):
-        out.record(_fields(entry), partial(_line, out, entry, decode))
+    with session.translated():
+        # Goes on behind the last entry when the node is started again, or through another socket.
+        for page in session.client.log_pages(
+            first, last=count, types=kinds, follow=True, applied=True, timeout=None
+        ):
+            for entry in page.entries:
+                out.record(_fields(entry), partial(_line, out, entry, decode))
 
 
 @command("digest")
@@ -171,7 +174,7 @@ def digest(session: Session, *, range_: tuple[int, int] | None, types: str) -> N
     total = hashlib.sha256()
     count = first = last = 0
     call = admin.log_read(low, high, types=_types(types), applied=True)
-    for entry in _entries(session, call, timeout=PAGE_TIMEOUT):
+    for entry in _entries(session, call):
         head = f"{entry.index} {entry.term} {entry.type} {len(entry.data)}\n"
         total.update(head.encode() + entry.data)
         first, last, count = first or entry.index, entry.index, count + 1
@@ -211,17 +214,16 @@ def _print(session: Session, call: Call[LogReadReply], decode: str) -> None:
         data["entries"] = [_fields(entry) for reply in replies for entry in reply.entries]
         out.result(session.meta, data)
         return
-    for entry in _entries(session, call, timeout=PAGE_TIMEOUT):
-        if out.machine:
-            out.record(_fields(entry), lambda: None)
-        else:
+    entries = _entries(session, call)
+    if out.machine:
+        out.result(session.meta, {}, rows=(_fields(entry) for entry in entries))
+    else:
+        for entry in entries:
             _line(out, entry, decode)
 
 
-def _entries(
-    session: Session, call: Call[LogReadReply], *, timeout: float | None
-) -> Iterator[LogEntry]:
-    for reply in session.stream(call, timeout=timeout):
+def _entries(session: Session, call: Call[LogReadReply]) -> Iterator[LogEntry]:
+    for reply in session.stream(call, timeout=PAGE_TIMEOUT):
         yield from reply.entries
 
 

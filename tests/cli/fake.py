@@ -116,7 +116,8 @@ class FakeNode:
             sent = Response()
             sent.CopyFrom(response)
             sent.id = request.id
-            sent.more = n < len(responses) - 1
+            # An answer that itself says "more" is the last before the connection dies.
+            sent.more = response.more or n < len(responses) - 1
             sent.node = sent.node or 2
             sent.leader = sent.leader or 1
             sent.term = sent.term or 7
@@ -125,7 +126,7 @@ class FakeNode:
                 connection.sendall(encode_frame(sent.SerializeToString()))
             except OSError:
                 return False
-        return True
+        return not responses[-1].more
 
 
 def _unasked(body: str) -> Response:

@@ -207,6 +207,20 @@ def test_log_tail_follows_line_by_line(node: FakeNode, ctl: Ctl) -> None:
     assert [json.loads(line)["index"] for line in ran.out.splitlines()] == [2, 3, 4, 5, 6]
 
 
+def test_log_tail_goes_on_when_its_connection_dies(node: FakeNode, ctl: Ctl) -> None:
+    def answer(request: Request) -> list[Response] | None:
+        if request.log_read.from_index == 0:
+            page = LogReadReply(entries=ENTRIES[:2])
+            return [Response(log_read=page, more=True)]
+        return [Response(log_read=LogReadReply(entries=ENTRIES[2:]))]
+
+    node.answer("log_read", answer)
+    ran = ctl("log", "tail", "-f", "--json")
+    assert ran.code == 0
+    assert [json.loads(line)["index"] for line in ran.out.splitlines()] == [2, 3, 4, 5, 6]
+    assert node.requests[1].log_read.from_index == 4
+
+
 def test_log_tail_from_now_on(node: FakeNode, ctl: Ctl) -> None:
     serve_log(node)
     node.answer("log_stat", Response(log_stat=LogStatReply(applied=6)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -129,6 +131,29 @@ def test_many_proposals_in_order(cluster: Cluster) -> None:
     assert cluster.ctl(1, "wait", "applied", str(last)).code == 0
     data = cluster.ctl(1, "log", "show", f"{min(indexes)}..{last}", "--json").data
     assert [e["data"] for e in data["entries"] if e["type"] == "normal"] == ["a", "b", "c"]
+
+
+def test_a_follower_of_the_log_outlives_its_node(cluster: Cluster) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "raftctl", "-s", str(cluster.local.folder / "3.sock"),
+         "log", "tail", "-f", "-n", "1", "--type", "normal", "--json", "--timeout", "30s"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        first = json.loads(process.stdout.readline())["index"]
+        cluster.local.kill(3)
+        index = cluster.ctl(1, "propose", "unseen by 3", "--timeout", "10s", "--json").data["index"]
+        cluster.settle()
+        seen = json.loads(process.stdout.readline())
+        assert (seen["index"], seen["data"]) == (index, "unseen by 3")
+        assert index > first
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors.strip() == ""
 
 
 def test_leadership_moves_on_request(cluster: Cluster) -> None:
