@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -58,9 +59,7 @@ def events(session: Session, follow: bool, since: int, kinds: tuple[str, ...]) -
     for reply in session.stream(admin.events(since=since, follow=follow), timeout=timeout):
         for event in reply.events:
             if not kinds or event.kind in kinds:
-                session.out.record(
-                    to_dict(event), lambda event=event: print_event(session.out, event)
-                )
+                session.out.record(to_dict(event), partial(print_event, session.out, event))
 
 
 def print_event(out: Output, event: Event) -> None:

@@ -28,4 +28,8 @@ def metrics(session: Session, grep: str | None) -> None:
         found = [line for line in text.splitlines() if line[:1] != "#" and pattern.search(line)]
         text = "".join(f"{line}\n" for line in found)
     out = session.out
-    out.result(session.meta, {"text": text}, lambda: (out.stdout.write(text), None)[1])
+
+    def human() -> None:
+        out.stdout.write(text)
+
+    out.result(session.meta, {"text": text}, human)
