@@ -362,7 +362,8 @@ class Daemon:
             self._mine,
             log,
             on_unreachable=self._unreachable,
-            on_snapshot=lambda message: self.snapshots.send(message),  # noqa: PLW0108  (made below)
+            # A lambda because what takes it is made further down.
+            on_snapshot=lambda message: self.snapshots.send(message),  # noqa: PLW0108
             on_up=lambda peer_id: self.node.links_changed(),
             on_down=self._link_lost,
             on_expelled=lambda: self.node.turned_away(),
@@ -372,11 +373,11 @@ class Daemon:
             config,
             raw,
             Driver(raw, self.replica.persist),
-            store.sync,
-            self.outbound,
-            self._incarnation,
-            log,
-            self._failed,
+            sync=store.sync,
+            network=self.outbound,
+            incarnation=self._incarnation,
+            log=log,
+            on_fail=self._failed,
         )
         node.why_unreachable = self._why_unreachable
         node.on_conf_change = self._conf_changed

@@ -108,6 +108,7 @@ class Node:
         config: DaemonConfig,
         raw: RawNode[Any],
         driver: Driver[Applied],
+        *,
         sync: Callable[[], None],
         network: Network,
         incarnation: int,

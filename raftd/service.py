@@ -670,10 +670,11 @@ class Service:
             patience = min(_seconds(request), 2 * self.parts.config.election_timeout)
             try:
                 async with asyncio.timeout(patience):
-                    while raft.leader_id in (0, node.id):
+                    # Without a transferee the core has given up.
+                    while raft.leader_id in (0, node.id) and (
+                        raft.lead_transferee or not node.is_leader
+                    ):
                         await node.changed()
-                        if node.is_leader and not raft.lead_transferee:
-                            break  # Given up by the core.
             except TimeoutError:
                 pass
             if raft.leader_id != target:

@@ -76,8 +76,8 @@ class Reason(StrEnum):
 _FROM_PEERS: Final = frozenset(
     {
         MsgPropose, MsgAppend, MsgAppendResponse, MsgRequestVote, MsgRequestVoteResponse,
-        MsgSnapshot, MsgHeartbeat, MsgHeartbeatResponse, MsgTransferLeader, MsgTimeoutNow, MsgReadIndex,
-        MsgReadIndexResp, MsgRequestPreVote, MsgRequestPreVoteResponse,
+        MsgSnapshot, MsgHeartbeat, MsgHeartbeatResponse, MsgTransferLeader, MsgTimeoutNow,
+        MsgReadIndex, MsgReadIndexResp, MsgRequestPreVote, MsgRequestPreVoteResponse,
     }
 )  # fmt: skip
 
