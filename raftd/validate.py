@@ -13,6 +13,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from raft.eraftpb import (
     AddLearnerNode,
     AddNode,
@@ -43,6 +45,10 @@ from raft.eraftpb import (
     RemoveNode,
     RollbackMembershipChange,
 )
+
+from raftwire.envelope import CONTROL, ORIGIN_BYTES, PROPOSAL, unpack_origin
+from raftwire.errors import MessageError
+from raftwire.peer import ControlCommand
 
 INDEX_MAX: Final = 2**62
 """Indexes and terms above this are damage, not history: no log grows that long."""
@@ -229,6 +235,25 @@ def _entry_payload(entry: Entry) -> Reason | None:
     return Reason.BAD_ENTRIES
 
 
+def valid_forward(context: bytes, data: bytes, peer_id: int) -> bool:
+    """Whether a forwarded proposal can be applied by every member, and is the sender's own.
+
+    Once it is committed nobody may pass over it: an origin or a command that cannot be read would
+    stop the whole group.
+    """
+    if len(context) < ORIGIN_BYTES or int.from_bytes(context[1:9], "big") != peer_id:
+        return False
+    if context[0] == PROPOSAL and len(context) == ORIGIN_BYTES:
+        return True
+    try:
+        origin = unpack_origin(context)
+        if origin is not None and origin.kind == CONTROL:
+            return ControlCommand.FromString(data).WhichOneof("command") is not None
+    except (MessageError, DecodeError):
+        return False
+    return True
+
+
 def valid_id(node_id: int) -> bool:
     """Whether ``node_id`` may name a node."""
     return 0 < node_id < 2**53
@@ -274,4 +299,10 @@ def valid_conf_state(state: ConfState) -> bool:
 
 
 def _members(state: ConfState) -> set[int]:
-    return {*state.voters, *state.learners, *state.voters_outgoing, *state.learners_next}
+    return {
+        *state.voters,
+        *state.learners,
+        *state.voters_outgoing,
+        *state.learners_next,
+        *state.learners_outgoing,
+    }

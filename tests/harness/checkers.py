@@ -253,7 +253,7 @@ class KvModel:
                 return
             self.results[index] = b"yes"
         else:
-            self.results[index] = b"ok"
+            self.results[index] = b"yes"
         self._times.setdefault(key, []).append(index)
         self._values.setdefault(key, []).append(value)
 
@@ -352,6 +352,7 @@ class Checker:
         self.confs: list[Conf] = [conf]
         self._conf_states: dict[int, tuple[tuple[int, ...], ...]] = {0: conf.canonical()}
         self._digests: dict[int, bytes] = {}
+        self._machines: dict[int, bytes] = {}
         self.forced: set[tuple[int, int]] = set()
         """(node, term) of campaigns that an operator told to count C_old alone."""
         self.counters: dict[str, int] = {}
@@ -683,7 +684,12 @@ class Checker:
         if entry is not golden and (entry.data != golden.data or entry.term != golden.term):
             raise Violation("I5", f"node {node.id} applies other bytes at {index}")
         view.applied = index
-        if result is not None and result != self.model.results.get(index):
+        if result is not None:
+            self.result(node, index, result)
+
+    def result(self, node: SimNode, index: int, result: bytes) -> None:
+        """What `node` answers to the proposal at `index`."""
+        if result != self.model.results.get(index):
             raise Violation(
                 "I12",
                 f"node {node.id} answers {result!r} at {index}, "
@@ -738,6 +744,11 @@ class Checker:
                 f"node {node_id}: the client keys at {index} differ from the model's by "
                 f"{sorted(known ^ expected.keys())[:5]}",
             )
+
+    def machine_is(self, node_id: int, index: int, digest: bytes) -> None:
+        """The state machine's own digest at `index`: everyone's must be the same."""
+        if self._machines.setdefault(index, digest) != digest:
+            raise Violation("I13", f"node {node_id}: another state at {index} than others")
 
     def digest_is(self, node_id: int, index: int, digest: bytes) -> None:
         """Some digest of a node's state at `index`: everyone's must be the same."""

@@ -35,9 +35,11 @@ from raft.eraftpb import (
     Message,
     conf_state_of,
 )
+from tests.harness import sim_daemon, sim_node
 from tests.harness.checkers import Checker, Conf, Violation
 from tests.harness.disk import DiskFailure
-from tests.harness.sim_node import SimCrash, SimNode, decode_context
+from tests.harness.sim_daemon import DaemonNode
+from tests.harness.sim_node import PROPOSAL, SimCrash, SimNode, decode_context
 from tests.harness.sim_swarm import Settings
 
 Spec = tuple[str, bytes, bytes, bytes]
@@ -104,18 +106,24 @@ class World:
     Args:
         settings: Of the seed.
         timeouts: Draws election timeouts.
-        make_node: Makes a node object.
     """
 
     def __init__(
         self,
         settings: Settings,
         timeouts: random.Random,
-        make_node: Callable[[World, int], SimNode] = SimNode,
     ) -> None:
         self.settings = settings
         self._timeouts = timeouts
-        self._make_node = make_node
+        self._make_node: Callable[[World, int], SimNode]
+        if settings.mode == "core":
+            self._make_node, self.encode_op = SimNode, sim_node.encode_op
+        else:
+            self._make_node, self.encode_op = sim_daemon.DaemonNode, sim_daemon.encode_op
+        self.files: dict[str, bytes] = {}
+        """Snapshot files by id: what a transfer on a connection of its own would carry."""
+        self.work: list[tuple[SimNode, str]] = []
+        """Nodes that have begun something which takes steps of its own, and its operation."""
         self.ops: dict[bytes, Op] = {}
         self.history: list[Op] = []
         self.step = 0
@@ -162,7 +170,7 @@ class World:
         return self.settings.node_config(node_id)
 
     def _decode(self, entry: Entry) -> tuple[bytes, Spec | None]:
-        if not entry.context:
+        if not entry.context or entry.context[0] != PROPOSAL:
             return b"", None
         session = decode_context(entry.context)[3]
         op = self.ops.get(session)
@@ -412,6 +420,17 @@ def _fetched(node: SimNode) -> None:
         node.raw.on_entries_fetched(context)
 
 
+def _go_on(node: SimNode, what: str) -> None:
+    assert isinstance(node, DaemonNode)
+    if getattr(node, what)():
+        node.world.work.append((node, what))
+
+
+def _control(node: SimNode, what: str, value: int) -> None:
+    if isinstance(node, DaemonNode):
+        node.control(what, value)
+
+
 def _set_group_commit(node: SimNode, enable: bool, groups: Sequence[tuple[int, int]]) -> None:
     node.raft.assign_commit_groups(groups)
     node.raft.enable_group_commit(enable)
@@ -451,4 +470,7 @@ _OPERATIONS: dict[str, Callable[..., object]] = {
     "fetched": _fetched,
     "snapshot_unavailable": _snapshot_unavailable,
     "fetch_later": _fetch_later,
+    "stage_step": lambda node: _go_on(node, "stage_step"),
+    "snapshot_step": lambda node: _go_on(node, "snapshot_step"),
+    "control": _control,
 }

@@ -50,6 +50,11 @@ def _names(state: ConfState, node_id: int) -> bool:
     return any(node_id in group for group in groups)
 
 
+def encode_op(kind: str, key: bytes, value: bytes, expected: bytes) -> bytes:
+    """The command of an operation for the small machine here."""
+    return marshal.dumps((kind[:1].encode(), key, value, expected), 2)
+
+
 def decode_context(context: bytes) -> tuple[int, int, int, bytes]:
     """Return node, incarnation, sequence and client key of a proposal's context."""
     _, node, incarnation, sequence = ORIGIN.unpack_from(context)
@@ -317,7 +322,7 @@ class SimNode:
             self.conf_state = conf_state
             checker = self.world.checker
             checker.snapshot_installed(self, metadata.index, conf_state)
-            self._check_state()
+            self.check_state()
             self._forget_pending()
         return write
 
@@ -384,7 +389,7 @@ class SimNode:
             self.world.checker.count("session_hit")
             return known
         parts = marshal.loads(entry.data)
-        result = b"ok"
+        result = b"yes"
         if parts[0] == b"c":
             result = b"yes" if machine.get(parts[1], b"") == parts[3] else b"no"
         if result != b"no":
@@ -442,10 +447,11 @@ class SimNode:
             if not _names(saved.conf_state, to):
                 raise SnapshotTemporarilyUnavailable  # What adds `to` is being applied just now.
         self.world.checker.count("snapshot_sent")
-        self._check_state()
+        self.check_state()
         return snapshot_message(saved, marshal.dumps(sorted(saved.machine.items()), 2))
 
-    def _check_state(self) -> None:
+    def check_state(self) -> None:
+        """The whole state, and the client keys, against the model."""
         checker = self.world.checker
         machine = self.machine
         values = {

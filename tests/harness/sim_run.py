@@ -9,7 +9,6 @@ change and agree, within a bound.
 from __future__ import annotations
 
 import gc
-import marshal
 import random
 from collections import deque
 from collections.abc import Callable
@@ -193,10 +192,23 @@ class Run:
                 if node.id in self.slow:
                     delay = delay * 10 + 20.0
                 self.at(0.01 if self.calm else delay, FLUSH, node.id, node.incarnation)
+        if world.work:
+            begun, world.work = world.work, []
+            for node, what in begun:
+                self._go_on_later(node, what)
         if world.results:
             results, world.results = world.results, []
             for op in results:
                 self._answered(op)
+
+    def _go_on_later(self, node: SimNode, what: str) -> None:
+        incarnation = node.incarnation
+
+        def go_on() -> None:
+            if node.up and node.incarnation == incarnation:
+                self.world.operate(node.id, what)
+
+        self.at(self.between((0.1, 3.0)), CALL, go_on)
 
     # -- Network -------------------------------------------------------------------------------
 
@@ -277,9 +289,11 @@ class Run:
             expected = model.value(key, model.index)
             if rng.random() < 0.3:
                 expected = b"none"
-            data = marshal.dumps((b"c", key, value, expected), 2)
-            return Op(session, "cas", key, value, expected, client.id, data)
-        return Op(session, "put", key, value, b"", client.id, marshal.dumps((b"p", key, value), 2))
+            kind = "cas"
+        else:
+            kind, expected = "put", b""
+        data = self.world.encode_op(kind, key, value, expected)
+        return Op(session, kind, key, value, expected, client.id, data)
 
     def _pick_node(self) -> int:
         leader = self.world.leader()
@@ -496,8 +510,11 @@ class Run:
                 "skip_bcast_commit",
                 "max_inflight",
                 "fetch_later",
+                "control",
             )
         )
+        if what == "request_snapshot" and self.settings.mode != "core":
+            return  # The daemon never asks for one.
         if what == "max_inflight":
             world.checker.caps_may_shrink = True
         args: tuple[Any, ...] = {
@@ -510,6 +527,7 @@ class Run:
             "skip_bcast_commit": (rng.random() < 0.5,),
             "max_inflight": (peer, rng.choice((1, 4, 256))),
             "fetch_later": (rng.randrange(1, 4),),
+            "control": (rng.choice(("clock", "verify")), int(self.now)),
         }.get(what, ())
         world.operate(node.id, what, *args)
         if what == "fetch_later":

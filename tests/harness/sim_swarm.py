@@ -41,6 +41,7 @@ class Settings:
     async_fetch: bool = False
     # The driver and its disk.
     mode: str = "core"
+    machine: str = "kv"
     styles: tuple[str, ...] = ("async",)
     durable_apply: bool = True
     old_snapshots: bool = False
@@ -187,6 +188,8 @@ def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
     s.read_share = rng.choice((0.0, 0.3, 0.3, 0.7))
     s.cas_share = rng.choice((0.0, 0.3, 0.6))
     s.heal_all = chance() < 0.4
+    if fixed.get("mode", s.mode) != "core":
+        s.styles, s.async_fetch, s.harsh = ("async",), False, False
     for name, value in fixed.items():
         setattr(settings, name, value)
     return settings

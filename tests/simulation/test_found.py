@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from raft.eraftpb import (
+    ConfState,
+    Message,
     MsgAppend,
     MsgAppendResponse,
     MsgHeartbeat,
     MsgHeartbeatResponse,
     MsgSnapshot,
+    new_snapshot,
 )
+from raftd.validate import Validator
 from tests.harness.builders import a_member, a_snapshot, entries_of, of_type, only
 from tests.harness.network import Network
 
@@ -68,3 +72,14 @@ def test_a_learner_of_a_later_term_tells_the_leader() -> None:
     learner = a_member(3, (1, 2), (3,), term=5)
     answers = learner.receive(MsgAppend, 1, term=4, index=1, log_term=1)
     assert [(m.msg_type, m.term, m.to) for m in answers] == [(MsgAppendResponse, 5, 1)]
+
+
+def test_the_validator_lets_a_learner_that_is_being_removed_take_a_snapshot() -> None:
+    # While joint it is named in learners_outgoing alone; a rollback keeps it.
+    state = ConfState(
+        voters=[1, 2], voters_outgoing=[1], learners_outgoing=[3], begin_index=4, config_index=4
+    )
+    message = Message(
+        msg_type=MsgSnapshot, to=3, from_=1, term=2, snapshot=new_snapshot(5, 2, state, b"x")
+    )
+    assert Validator(3, lambda: 1, lambda: 1).check(message, 1) is None

@@ -1,0 +1,493 @@
+"""A simulated node that runs the daemon's code: its store, its applier, its snapshots.
+
+Between `plan.Driver` and the disk everything is what raftd runs: `Replica`, `LogStore`, `Applier`,
+`Sessions`, the ``kv`` state machine, the snapshot format, staging and installing. The disk is
+`raftd.memory_store`, which loses what was not flushed. Beside it a `MiniDisk` is told the same
+writes: the checks read what is durable from there, and a restart must find the same in both.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from raft import ProposalDropped, RawNode, StateRole
+from raft.eraftpb import ConfState, Entry, Message, MsgSnapshot, Snapshot
+from raft.errors import SnapshotTemporarilyUnavailable
+from raftd.applier import Applied, Applier, EntryKind
+from raftd.identity import Identity
+from raftd.memory_store import MemoryStore
+from raftd.plan import Driver, Plan
+from raftd.replica import Replica
+from raftd.snapshot import SnapshotManifest, Stager, clear_stage, header_of
+from raftd.snapshot_format import FAMILIES, StreamWriter
+from raftd.state_machine import create
+from raftd.storage import LogStore
+from raftd.validate import Validator
+from raftwire import kv
+from raftwire.envelope import CONTROL, PROPOSAL, pack_origin
+from raftwire.proto.peer_pb2 import ControlCommand
+from tests.harness.checkers import Violation
+from tests.harness.disk import KEEP_ALL, Saved, Write
+from tests.harness.sim_node import NodeRandom, SimNode
+
+if TYPE_CHECKING:
+    from tests.harness.cluster import Op, World
+
+CLUSTER: Final = bytes(range(16))
+
+
+def encode_op(kind: str, key: bytes, value: bytes, expected: bytes) -> bytes:
+    """The command of an operation for the state machine ``kv``."""
+    if kind == "put":
+        return kv.put(key, value)
+    if expected:
+        return kv.cas(key, value, expect_value=expected)
+    return kv.cas(key, value, expect_absent=True)
+
+
+class SimKv(MemoryStore):
+    """A store whose flushes take time: begun at one moment, durable at another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deferred: list[tuple[int, list[tuple[str, bytes]]]] | None = None
+        """Flushes under way: how far each reaches, and the side files written after it."""
+
+    @property
+    def sequence(self) -> int:
+        """Batches written so far."""
+        return self._sequence
+
+    @property
+    def durable(self) -> int:
+        """How many of them are durable."""
+        return self._sequence - len(self._undo)
+
+    def sync(self) -> None:
+        """Make all durable; while deferring, only note how much that is."""
+        if self.deferred is None:
+            super().sync()
+        else:
+            self.deferred.append((self._sequence, []))
+
+    def side_write(self, name: str, data: bytes) -> None:
+        """Replace a side file; while deferring, when the flush before it is done."""
+        if self.deferred:
+            self.deferred[-1][1].append((name, data))
+        else:
+            super().side_write(name, data)
+
+    def settle(self, flush: tuple[int, list[tuple[str, bytes]]]) -> None:
+        """A flush that was begun before is done."""
+        reached, side = flush
+        count = reached - self.durable
+        if count > 0:
+            del self._undo[:count]
+        for name, data in side:
+            super().side_write(name, data)
+
+    def cut(self, keep: int) -> SimKv:
+        """Cut the power; the first `keep` batches of the unsynced ones survive."""
+        survivor = self.crash(keep)
+        fresh = SimKv()
+        fresh.__dict__.update(survivor.__dict__)
+        fresh.deferred = None
+        return fresh
+
+
+class DaemonNode(SimNode):
+    """A node with the daemon's storage, state machine and snapshots."""
+
+    def __init__(self, world: World, node_id: int) -> None:
+        super().__init__(world, node_id)
+        self.kv = SimKv()
+        self.store: LogStore
+        self.applier: Applier
+        self.replica: Replica
+        self.validator: Validator
+        self._daemon: Driver[Applied]
+        self._bootstrapped = False
+        self._deferred: list[tuple[int, list[tuple[str, bytes]]]] = []
+        # Of the plan that is being written: entries not shown to the checker yet.
+        self._to_note: list[Entry] = []
+        # Where each write of the shadow disk ends in the store's journal.
+        self._positions: list[int] = []
+        self.snapshots: list[tuple[int, ConfState, bytes, Snapshot]] = []
+        """Snapshots that are kept, newest last: index, configuration, file, message."""
+        self.snapshot_wanted = False
+        self._writer: tuple[StreamWriter, io.BytesIO, Any] | None = None
+        self.staging: tuple[Stager, Message] | None = None
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def _identity(self) -> Identity:
+        return Identity(CLUSTER, self.id, self.world.settings.machine)
+
+    def bootstrap(self, conf_state: ConfState) -> None:
+        """Make this one of the group's first members."""
+        super().bootstrap(conf_state)
+        members = (*conf_state.voters, *conf_state.learners)
+        LogStore.bootstrap(self.kv, self._identity(), conf_state, {i: f"host{i}" for i in members})
+        self._bootstrapped = True
+
+    def start(self) -> None:
+        """Start from the disk, as the daemon's `open` does."""
+        world = self.world
+        if not self._bootstrapped:
+            LogStore.join(self.kv, self._identity())
+            self._bootstrapped = True
+        self.incarnation += 1
+        self._sequence = 0
+        self.pending, self.reads, self.ready_reads = {}, {}, []
+        self.flushing = []
+        self.crash_after = 0
+        self.staging = None
+        self._writer = None
+        self.snapshot_wanted = False
+        self.kv.deferred = None
+        self.store = LogStore.open(self.kv, node_id=self.id, cluster_id=CLUSTER)
+        self._positions = []
+        clear_stage(self.kv, self.store.load_epoch())
+        self.applier = Applier(
+            self.kv, self.store, create(world.settings.machine), self._on_conf_entry
+        )
+        self.replica = Replica(self.store, self.applier)
+        self.applied = self.applier.index
+        self.store.snapshot_provider = self._provide
+        self._compare_with_shadow()
+        config = world.node_config(self.id)
+        config.applied = self.applied
+        self.raw = RawNode(config, self.store, rng=NodeRandom(world))
+        self.raft = self.raw.raft
+        log = self.raft.raft_log
+        self.validator = Validator(self.id, log.last_index, lambda: log.committed)
+        self._daemon = Driver(self.raw, self._persist_daemon)
+        self._hard = (self.raft.term, self.raft.vote, log.committed)
+        self.up = True
+        self.paused = False
+        world.checker.started(self, self.raw, self.applied)
+        world.checker.digest_is(self.id, self.applied, self.applier.digest)
+
+    def _compare_with_shadow(self) -> None:
+        """What the store loaded must be what was durably written to it."""
+        store, view = self.store, self.disk.view
+        hard = store.hard_state
+        mine = (hard.term, hard.vote, max(hard.commit, self.applied), self.applied)
+        expected = (view.term, view.vote, max(view.commit, view.applied), view.applied)
+        if mine != expected or store.last_index() != view.last:
+            raise Violation(
+                "I8",
+                f"node {self.id} loaded (term, vote, commit, applied) {mine}, last entry "
+                f"{store.last_index()}; its disk was given {expected}, {view.last}",
+            )
+        for entry in store.entries(max(store.first_index(), view.base + 1), view.last + 1):
+            if view.term_at(entry.index) != entry.term:
+                raise Violation("I8", f"node {self.id} loaded another entry {entry.index}")
+
+    def crash(self, keep: int, harsh: int) -> None:
+        """Lose the power: a prefix of the journal survives, as RocksDB's does."""
+        self.up = False
+        unsynced = self.kv.unsynced
+        count = unsynced if keep == KEEP_ALL else min(keep, unsynced)
+        reached = self.kv.durable + count
+        done = sum(1 for position in self._positions if position <= reached)
+        self.disk.crash(done, 0)
+        self.kv = self.kv.cut(count)
+        self.world.checker.stopped(self)
+
+    # -- being asked ---------------------------------------------------------------------------
+
+    def propose(self, op: Op) -> bool:
+        """Propose a client's operation, under its key."""
+        self._sequence += 1
+        self.pending[self._sequence] = op
+        context = pack_origin(
+            PROPOSAL, self.id, self.incarnation, self._sequence, op.session.decode()
+        )
+        return self._propose_entry(context, op.data)
+
+    def _propose_entry(self, context: bytes, data: bytes) -> bool:
+        try:
+            self.raw.propose(context, data)
+        except ProposalDropped as error:
+            self.world.checker.count(f"dropped_{error.reason.name}")
+            self.pending.pop(self._sequence, None)
+            return False
+        return True
+
+    def control(self, what: str, value: int) -> None:
+        """Propose one of the daemon's own commands."""
+        command = ControlCommand()
+        if what == "clock":
+            command.set_clock.unix_ms = value
+        else:
+            command.verify_at.nonce = value.to_bytes(8, "big")
+        self._sequence += 1
+        context = pack_origin(CONTROL, self.id, self.incarnation, self._sequence)
+        self.raw.propose(context, command.SerializeToString())
+
+    def step(self, m: Message) -> None:
+        """Take in a message, through the daemon's validator."""
+        reason = self.validator.check(m, m.from_)
+        if reason is not None:
+            raise Violation("I14", f"node {self.id}: the validator refuses {m!r}: {reason}")
+        if m.msg_type == MsgSnapshot:
+            self._receive_snapshot(m)
+        else:
+            self.raw.step(m)
+
+    # -- carrying out --------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Carry out all that is ready, up to what must wait for a flush."""
+        driver, world = self._daemon, self.world
+        while True:
+            effects = driver.pump()
+            if effects.messages:
+                world.send(self, effects.messages)
+                self.point()
+            for applied in effects.applied:
+                self._answer_applied(applied)
+            for state in effects.read_states:
+                self._confirmed(state.index, state.request_ctx)
+            if effects.snapshot is not None:
+                self._forget_pending()
+            if effects.more:
+                continue
+            if not driver.needs_sync:
+                break
+            if not self.inline_flush:
+                if not self.flushing:
+                    self.begin_flush()
+                break
+            self.point()
+            mark = driver.begin_sync()
+            self.store.sync()
+            self.disk.sync()
+            self._positions.clear()
+            self.point()
+            driver.end_sync(mark)
+        if self.ready_reads:
+            self._serve_reads()
+
+    def begin_flush(self) -> None:
+        """Start a flush in a worker thread, as it were: it ends later."""
+        self.kv.deferred = []
+        self.store.sync()
+        self._deferred, self.kv.deferred = self.kv.deferred, None
+        self.flushing.append((self._daemon.begin_sync(), self.disk.written))
+        self.world.flush_started(self)
+
+    def end_flush(self) -> None:
+        """The flush under way has succeeded."""
+        if not self.flushing:
+            return
+        mark, written = self.flushing.pop(0)
+        self.disk.sync(written)
+        for flush in self._deferred:
+            self.kv.settle(flush)
+        del self._positions[: len(self._positions) - len(self.disk.journal)]
+        self.point()
+        self._daemon.end_sync(mark)
+
+    def _persist_daemon(self, plan: Plan) -> Sequence[Applied]:
+        self.point()
+        self._note(plan.entries, plan.snapshot)
+        if plan.hard_state is not None:
+            hard = plan.hard_state
+            self._hard = (hard.term, hard.vote, hard.commit)
+        write = Write(*self._hard)
+        write.entries = plan.entries
+        if plan.snapshot is not None:
+            metadata = plan.snapshot.metadata
+            write.snapshot = Saved(metadata.index, metadata.term, metadata.conf_state, {})
+        self._to_note = list(plan.committed)
+        if plan.snapshot is not None:
+            metadata = plan.snapshot.metadata
+            self.applied = metadata.index
+            self.world.checker.snapshot_installed(self, metadata.index, metadata.conf_state)
+        before = self.kv.sequence
+        results = self.replica.persist(plan)
+        self._note_up_to(None)
+        if plan.snapshot is not None:
+            self._shadow(write, before + 1)
+            write = Write(*self._hard)
+            self.check_state()
+        if plan.committed:
+            self.applied = write.applied = plan.committed[-1].index
+        if self.kv.sequence > before + (plan.snapshot is not None):
+            self._shadow(write, self.kv.sequence)
+        elif plan.snapshot is None:
+            # An empty batch writes nothing; neither does its shadow.
+            self._shadow(write, self.kv.sequence)
+        self.conf_state = self.store.conf_state
+        checker = self.world.checker
+        for applied in results:
+            if applied.kind is EntryKind.PROPOSAL:
+                checker.result(self, applied.entry_index, self._plain(applied))
+                if applied.deduplicated:
+                    checker.count("session_hit")
+        checker.digest_is(self.id, self.applier.index, self.applier.digest)
+        self.point()
+        return results
+
+    def _shadow(self, write: Write, position: int) -> None:
+        self.disk.write(write)
+        self._positions.append(position)
+
+    def _note_up_to(self, stop: Entry | None) -> None:
+        """Show the checker the entries of this plan that are applied before `stop`."""
+        checker = self.world.checker
+        while self._to_note:
+            entry = self._to_note.pop(0)
+            checker.applied(self, entry, None)
+            if entry is stop:
+                return
+
+    def _on_conf_entry(self, entry: Entry) -> ConfState:
+        checker = self.world.checker
+        self._note_up_to(entry)
+        checker.observe(self)
+        conf_state = self.raw.apply_conf_entry(entry)
+        checker.conf_applied(self, entry.index, conf_state)
+        return conf_state
+
+    @staticmethod
+    def _plain(applied: Applied) -> bytes:
+        result = kv.read_result(applied.result or b"")
+        return b"yes" if result.succeeded else b"no"
+
+    def _answer_applied(self, applied: Applied) -> None:
+        if applied.node != self.id or applied.incarnation != self.incarnation:
+            return
+        op = self.pending.pop(applied.sequence, None)
+        if op is not None:
+            self.world.completed(op, self._plain(applied), applied.index, self)
+
+    # -- reads ---------------------------------------------------------------------------------
+
+    def _serve_reads(self) -> None:
+        waiting: list[tuple[int, Op]] = []
+        for index, op in self.ready_reads:
+            if index <= self.raft.raft_log.applied:
+                found = kv.read_query(self.applier.query(kv.get(op.key)))
+                value = found.kvs[0].value if found.kvs else b""
+                self.world.completed(op, value, self.applier.index, self)
+            else:
+                waiting.append((index, op))
+        self.ready_reads = waiting
+
+    # -- snapshots -----------------------------------------------------------------------------
+
+    def _provide(self, request_index: int, to: int) -> Snapshot:
+        """As `raftd.snapshots` provides them: the newest that will do, or begin to make one."""
+        at_least = max(request_index, self.store.first_index() - 1)
+        for index, conf_state, _, message in reversed(self.snapshots[-1:]):
+            members = (
+                *conf_state.voters,
+                *conf_state.learners,
+                *conf_state.voters_outgoing,
+                *conf_state.learners_next,
+                *conf_state.learners_outgoing,
+            )
+            if index >= at_least and to in members:
+                self.world.checker.count("snapshot_sent")
+                return message
+        self.world.checker.count("snapshot_unavailable")
+        if not self.snapshot_wanted:
+            self.snapshot_wanted = True
+            self.world.work.append((self, "snapshot_step"))
+        raise SnapshotTemporarilyUnavailable
+
+    def snapshot_step(self) -> bool:
+        """Go on with the snapshot that is wanted; whether there is more to do."""
+        if self._writer is None:
+            if not self.snapshot_wanted:
+                return False
+            self.check_state()
+            header = header_of(self.store, self.applier)
+            view = self.kv.view(*FAMILIES)
+            stream = io.BytesIO()
+            self._writer = (
+                StreamWriter(stream, header, view, self.applier.epoch),
+                stream,
+                header,
+            )
+            return True
+        writer, stream, header = self._writer
+        if writer.step():
+            return True
+        self._writer = None
+        self.snapshot_wanted = False
+        data = stream.getvalue()
+        name = f"{header.index}-{header.term}-{writer.sha256[:8].hex()}"
+        manifest = SnapshotManifest(name, len(data), writer.sha256)
+        message = Snapshot(data=_encode_manifest(manifest), metadata=header.metadata())
+        self.world.files[name] = data
+        self.snapshots.append((header.index, header.conf_state, data, message))
+        del self.snapshots[:-2]
+        if self.raft.state is StateRole.Leader:
+            self.raw.ping()
+        return False
+
+    def _receive_snapshot(self, m: Message) -> None:
+        manifest = SnapshotManifest.decode(m.snapshot.data)
+        data = self.world.files[manifest.id]
+        if self.staging is not None:
+            return  # Another one is being received.
+        if self.raft.raft_log.committed >= m.snapshot.metadata.index:
+            self.raw.step(m)
+            return
+        stager = Stager(self.kv, io.BytesIO(data), self.store.identity, self.applier.epoch)
+        self.staging = (stager, m)
+        self.world.work.append((self, "stage_step"))
+
+    def stage_step(self) -> bool:
+        """Go on with the snapshot that is being received; whether there is more to do."""
+        if self.staging is None:
+            return False
+        stager, m = self.staging
+        if stager.step():
+            self.point()
+            return True
+        self.point()
+        self.staging = None
+        self.replica.staged = stager.staged
+        self.raw.step(m)
+        self.pump()
+        self.replica.staged = None
+        return False
+
+    def check_state(self) -> None:
+        """The whole state, and the client keys, against the model."""
+        checker = self.world.checker
+        index = self.applier.index
+        found = kv.read_query(self.applier.query(kv.range_(b"")))
+        checker.state_is(self.id, index, {bytes(p.key): bytes(p.value) for p in found.kvs})
+        known = {
+            session for session in checker.model.first if self.applier.outcome(session) is not None
+        }
+        checker.sessions_are(self.id, index, known)
+        checker.machine_is(self.id, index, self.applier.machine.digest(self.applier.reader))
+
+    def compact(self, keep: int) -> None:
+        """Drop the log but the last `keep` applied entries."""
+        index = self.applier.index - keep
+        if index < self.store.first_index():
+            return
+        batch = self.store.new_batch()
+        self.store.compact(batch, index + 1)
+        self.store.write(batch)
+        write = Write(*self._hard)
+        write.compact = index
+        self._shadow(write, self.kv.sequence)
+        self.world.checker.count("compacted")
+
+
+def _encode_manifest(manifest: SnapshotManifest) -> bytes:
+    return json.dumps(
+        {"id": manifest.id, "size": manifest.size, "sha256": manifest.sha256.hex()}, sort_keys=True
+    ).encode()
