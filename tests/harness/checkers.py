@@ -24,7 +24,7 @@ from zlib import crc32
 
 from detangle import lin
 
-from raft import RawNode, StateRole
+from raft import Progress, RawNode, StateRole
 from raft.eraftpb import (
     AddLearnerNode,
     AddNode,
@@ -292,7 +292,7 @@ class NodeView:
         self.term = 0
         self.state = StateRole.Follower
         self.lead_term = 0
-        self.matched: dict[int, int] = {}
+        self.matched: dict[int, tuple[Progress, int]] = {}
         self.conf = Conf(frozenset(), frozenset())
         self.conf_index = 0
         # What was promised to others; survives restarts.
@@ -439,8 +439,11 @@ class Checker:
         if view is None:
             return
         term, _ = node.durable_vote()
+        for unseen in range(term + 1, view.term + 1):
+            if self.leaders.get(unseen) == node.id:
+                del self.leaders[unseen]
         for position in range(len(view.terms) - 1, 0, -1):
-            if view.terms[position] <= term or self.leaders.get(view.terms[position]) != node.id:
+            if view.terms[position] <= term or self.leaders.get(view.terms[position]):
                 break
             self._chains.pop((view.base + position, view.terms[position]), None)
 
@@ -640,12 +643,13 @@ class Checker:
         seen = view.matched
         for peer_id, progress in raft.prs.progress.items():
             matched = progress.matched
-            if matched and matched != seen.get(peer_id):
-                if matched < seen.get(peer_id, 0) and peer_id in view.conf.members():
+            known, before = seen.get(peer_id, (progress, 0))
+            if matched and (matched != before or known is not progress):
+                if matched < before and known is progress:
                     raise Violation(
                         "I9", f"leader {node.id}: match of {peer_id} goes back to {matched}"
                     )
-                seen[peer_id] = matched
+                seen[peer_id] = (progress, matched)
                 self._check_matched(node, view, peer_id, matched)
             if progress.ins.count > progress.ins.cap and not self.caps_may_shrink:
                 raise Violation("I14", f"leader {node.id}: window to {peer_id} above its cap")

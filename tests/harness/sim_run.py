@@ -796,6 +796,10 @@ class Run:
         world = self.world
         if not self.settings.pre_vote and not self.settings.check_quorum:
             self._stop_the_departed()
+            for node_id in sorted(
+                (world.nodes.keys() - self.excluded) & world.checker.conf.members()
+            ):
+                world.start(node_id)  # One that was stopped too early: it is to be a member again.
         leader = world.leader()
         if leader is None or leader.raft.raft_log.committed < world.checker.committed:
             self.leaderless += 1

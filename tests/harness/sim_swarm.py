@@ -188,6 +188,7 @@ def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
     s.read_share = rng.choice((0.0, 0.3, 0.3, 0.7))
     s.cas_share = rng.choice((0.0, 0.3, 0.6))
     s.heal_all = chance() < 0.4
+    s.mode = rng.choice(("core", "daemon"))
     if fixed.get("mode", s.mode) != "core":
         s.styles, s.async_fetch, s.harsh = ("async",), False, False
     for name, value in fixed.items():
