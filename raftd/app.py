@@ -51,6 +51,7 @@ from raftd.state_machine import UnknownStateMachine, create
 from raftd.storage import Identity, IdentityError, LogStore
 from raftd.transport.inbound import Inbound
 from raftd.transport.outbound import Outbound, dial
+from raftd.upkeep import Upkeep
 from raftd.views import now_ms, role_of
 from raftwire.errors import HelloRefused, RemoteError
 from raftwire.peer import Expectations, Hello
@@ -72,6 +73,7 @@ class StartRefused(Exception):
 
 def run(config: DaemonConfig) -> int:
     """Run the daemon until it ends; return its exit status."""
+    os.umask(0o077)  # Whatever is made is this user's alone, unless it says otherwise.
     try:
         log = set_up(config.log_level, config.log_format, path=config.log_file)
     except OSError as error:
@@ -413,6 +415,8 @@ class Daemon:
         self.retention = Retention(
             config, store, self.replica, lambda: self.applier.index, node.fail, log
         )
+        self.upkeep = Upkeep(config, node, applier, now_ms, log)
+        self.reloader.steps.append(self.upkeep.consider)
         self.service = Service(self.parts)
         process = ProcessService(config, self.reloader, self.events, lambda: "", log)
         self.service.offer(process.handlers, process.streams)
@@ -536,6 +540,7 @@ class Daemon:
             self._refresh_links()
         self.retention.consider()
         self.snapshots.consider()
+        self.upkeep.consider()
 
     _addresses_seen: Mapping[int, str] | None = None
 

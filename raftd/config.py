@@ -111,6 +111,7 @@ class DaemonConfig:
     max_inflight_bytes: int
     max_uncommitted_size: int
     max_committed_size: int
+    read_mode: str
     fsync: str
     quota: int
     min_free_disk: int
@@ -118,12 +119,19 @@ class DaemonConfig:
     compact_trailing: int
     compact_trailing_bytes: int
     snapshot_entries: int
+    snapshot_bytes: int
+    snapshot_keep: int
     snapshot_rate: int
     max_entry_bytes: int
     max_pending: int
     max_pending_bytes: int
     max_apply_lag: int
     max_clients: int
+    dedup_entries: int
+    dedup_ttl: float
+    history_entries: int
+    history_bytes: int
+    history_age: float
     shutdown_timeout: float
     transfer_on_stop: bool
     joint_warn_after: float
@@ -370,7 +378,13 @@ def _check_numbers(values: dict[str, Any]) -> list[str]:
         problems.append("a heartbeat below 4ms is finer than the event loop's timers")
     problems += [
         f"--{name.replace('_', '-')} must be at least 1"
-        for name in ("max_inflight_msgs", "max_pending", "max_clients")
+        for name in (
+            "max_inflight_msgs",
+            "max_pending",
+            "max_clients",
+            "snapshot_keep",
+            "dedup_entries",
+        )
         if values[name] < 1
     ]
     problems += [

@@ -65,6 +65,8 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
         "snapshot",
         "They were never committed.",
     ),
+    "group settings changed": ("config", "What the group remembers, as told to its leader."),
+    "group settings not changed": ("config", "What the leader was told cannot be."),
     # Peers.
     "peer connected": ("peer", "The link to a member is up."),
     "peer unreachable": ("peer", "The link to a member is down; said once for each reason."),

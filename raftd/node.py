@@ -26,20 +26,21 @@ from raft import (
     SoftState,
     StateRole,
 )
-from raft.eraftpb import ConfState, Message, MsgSnapshot, Snapshot
+from raft.eraftpb import ConfState, Message, MsgPropose, MsgSnapshot, Snapshot
 from raftd.applier import Applied
 from raftd.config import TICKS_PER_HEARTBEAT, DaemonConfig
 from raftd.flush import Flusher, FlushTimes
 from raftd.log import Log
 from raftd.plan import Driver, Effects
 from raftd.requests import Client, Proposal, Proposals, Read
-from raftd.validate import Reason, Validator
+from raftd.validate import Reason, Validator, valid_forward
 from raftwire.envelope import CONTROL, PROPOSAL, pack_origin
 from raftwire.errors import AdminError, Code, Outcome
 from raftwire.limits import ENTRIES_PER_FRAME_MAX, MIB
 from raftwire.peer import Forward, ForwardRefused, PeerFrame
 
 _READ_CONTEXT: Final = Struct(">QQQ")
+_ELSEWHERE: Final = frozenset({MsgSnapshot, MsgPropose})
 _FORWARD_BYTES_MAX: Final = 4 * MIB
 _HOLD_ELECTIONS: Final = 3
 """Election timeouts that a request waits for a leader before it is refused as not applied."""
@@ -220,8 +221,9 @@ class Node:
     def receive(self, peer_id: int, messages: Sequence[Message]) -> None:
         """Take Raft messages from a peer; they are checked and stepped in the next turn."""
         for message in messages:
-            if message.msg_type == MsgSnapshot:
-                # Snapshots come with their file, on a connection of their own.
+            if message.msg_type in _ELSEWHERE:
+                # Snapshots come with their file, on a connection of their own; proposals as
+                # forwards, which are looked into one by one.
                 self.validator.count(Reason.MISPLACED_FIELD)
                 continue
             self._inbox.append((peer_id, message))
@@ -730,8 +732,13 @@ class Node:
             leading = self.is_leader
             for entry in entries:
                 context, data = entry.context, entry.data
-                if not _is_origin(context, peer_id) or len(data) > limit:
+                if not valid_forward(context, data, peer_id):
                     self._refused(peer_id, "bad_forward")
+                elif len(data) > limit:
+                    self._refuse_forward(
+                        peer_id, [context], Code.TOO_LARGE,
+                        f"the proposal has {len(data)} bytes; the limit of the leader is {limit}",
+                    )  # fmt: skip
                 elif not leading or entry.term != term:
                     late.append(context)
                 else:
@@ -967,15 +974,6 @@ _HELD_CODES: Final = frozenset(
     {Code.NO_LEADER.value, Code.NOT_LEADER.value, Code.TRANSFER_IN_PROGRESS.value}
 )
 """Refusals of a forward after which the proposal waits for the next leader."""
-
-
-def _is_origin(context: bytes, node_id: int) -> bool:
-    """Whether ``context`` is that of a proposal or control command of ``node_id``."""
-    return (
-        len(context) >= 25
-        and context[0] in (PROPOSAL, CONTROL)
-        and int.from_bytes(context[1:9], "big") == node_id
-    )
 
 
 def _no_sync() -> None:

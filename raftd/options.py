@@ -229,6 +229,11 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "max_committed_size", "raft.max_committed_size", _SIZE, 4 * 2**20,
         "Bytes of entries applied before other work gets its turn.",
     ),
+    Option(
+        "read_mode", "raft.read_mode", _one_of("MODE", "readindex", "lease"), "readindex",
+        "How linearizable reads are confirmed: by a heartbeat round each time, or by the lease "
+        "that answered heartbeats give, which trusts that no clock runs much faster than others.",
+    ),
     # -- storage -------------------------------------------------------------------------------
     Option(
         "fsync", "storage.fsync", _one_of("MODE", "always", "unsafe-never"), "always",
@@ -267,6 +272,16 @@ OPTIONS: Final[tuple[Option, ...]] = (
         reload=True,
     ),
     Option(
+        "snapshot_bytes", "snapshot.bytes", _SIZE, 0,
+        "Make a snapshot each time so many bytes are written to log and state; 0: as above.",
+        reload=True,
+    ),
+    Option(
+        "snapshot_keep", "snapshot.keep", _COUNT, 2,
+        "Complete snapshots kept on disk, the newest; at least 1.",
+        reload=True,
+    ),
+    Option(
         "snapshot_rate", "snapshot.rate_bytes_per_s", _SIZE, 0,
         "Bytes a second of a snapshot on its way to one follower; 0: as fast as it goes.",
         reload=True,
@@ -294,6 +309,34 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         "max_clients", "limits.max_clients", _COUNT, 4096, "Connections to the admin socket.",
+        reload=True,
+    ),
+    Option(
+        "dedup_entries", "limits.dedup_entries", _COUNT, 100_000,
+        "Idempotency keys that the group remembers, the newest. A group-wide setting: given on the "
+        "leader, it is agreed on and holds on every member.",
+        reload=True,
+    ),
+    Option(
+        "dedup_ttl", "limits.dedup_ttl", _INTERVAL, 24 * 3600.0,
+        "How long the group remembers an idempotency key; 0s: until there are too many. "
+        "Group-wide, as above.",
+        reload=True,
+    ),
+    Option(
+        "history_entries", "history.entries", _COUNT, 100_000,
+        "Applied entries (state machine log) or changes (kv) that the group keeps for readers; 0: "
+        "no bound. Group-wide: given on the leader, it is agreed on and holds on every member.",
+        reload=True,
+    ),
+    Option(
+        "history_bytes", "history.bytes", _SIZE, 256 * 2**20,
+        "Bytes of them that the group keeps; 0: no bound. Group-wide, as above.",
+        reload=True,
+    ),
+    Option(
+        "history_age", "history.age", _INTERVAL, 0.0,
+        "How long the group keeps them; 0s: no bound. Group-wide, as above.",
         reload=True,
     ),
     # -- life ----------------------------------------------------------------------------------

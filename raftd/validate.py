@@ -45,6 +45,9 @@ from raft.eraftpb import (
     RemoveNode,
     RollbackMembershipChange,
 )
+from raftwire.envelope import CONTROL, ORIGIN_BYTES, PROPOSAL, unpack_origin
+from raftwire.errors import MessageError
+from raftwire.peer import ControlCommand
 
 from raftwire.envelope import CONTROL, ORIGIN_BYTES, PROPOSAL, unpack_origin
 from raftwire.errors import MessageError
@@ -233,6 +236,25 @@ def _entry_payload(entry: Entry) -> Reason | None:
                 return Reason.BAD_CONF_CHANGE
         return None
     return Reason.BAD_ENTRIES
+
+
+def valid_forward(context: bytes, data: bytes, peer_id: int) -> bool:
+    """Whether a forwarded proposal can be applied by every member, and is the sender's own.
+
+    Once it is committed nobody may pass over it: an origin or a command that cannot be read would
+    stop the whole group.
+    """
+    if len(context) < ORIGIN_BYTES or int.from_bytes(context[1:9], "big") != peer_id:
+        return False
+    if context[0] == PROPOSAL and len(context) == ORIGIN_BYTES:
+        return True
+    try:
+        origin = unpack_origin(context)
+        if origin is not None and origin.kind == CONTROL:
+            return ControlCommand.FromString(data).WhichOneof("command") is not None
+    except (MessageError, DecodeError):
+        return False
+    return True
 
 
 def valid_forward(context: bytes, data: bytes, peer_id: int) -> bool:
