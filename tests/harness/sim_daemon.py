@@ -165,7 +165,6 @@ class DaemonNode(SimNode):
         log = self.raft.raft_log
         self.validator = Validator(self.id, log.last_index, lambda: log.committed)
         self._daemon = Driver(self.raw, self._persist_daemon)
-        self._hard = (self.raft.term, self.raft.vote, log.committed)
         self.up = True
         self.paused = False
         world.checker.started(self, self.raw, self.applied)
@@ -296,47 +295,51 @@ class DaemonNode(SimNode):
     def _persist_daemon(self, plan: Plan) -> Sequence[Applied]:
         self.point()
         self._note(plan.entries, plan.snapshot)
-        if plan.hard_state is not None:
-            hard = plan.hard_state
-            self._hard = (hard.term, hard.vote, hard.commit)
-        write = Write(*self._hard)
-        write.entries = plan.entries
-        if plan.snapshot is not None:
-            metadata = plan.snapshot.metadata
-            write.snapshot = Saved(metadata.index, metadata.term, metadata.conf_state, {})
+        checker = self.world.checker
         self._to_note = list(plan.committed)
         if plan.snapshot is not None:
             metadata = plan.snapshot.metadata
-            self.applied = metadata.index
-            self.world.checker.snapshot_installed(self, metadata.index, metadata.conf_state)
+            checker.snapshot_installed(self, metadata.index, metadata.conf_state)
         before = self.kv.sequence
         results = self.replica.persist(plan)
         self._note_up_to(None)
+        self._shadow(before, plan)
         if plan.snapshot is not None:
-            self._shadow(write, before + 1)
-            write = Write(*self._hard)
             self.check_state()
-        if plan.committed:
-            self.applied = write.applied = plan.committed[-1].index
-        if self.kv.sequence > before + (plan.snapshot is not None):
-            self._shadow(write, self.kv.sequence)
-        elif plan.snapshot is None:
-            # An empty batch writes nothing; neither does its shadow.
-            self._shadow(write, self.kv.sequence)
-        self.conf_state = self.store.conf_state
-        checker = self.world.checker
         for applied in results:
             if applied.kind is EntryKind.PROPOSAL:
                 checker.result(self, applied.entry_index, self._plain(applied))
                 if applied.deduplicated:
                     checker.count("session_hit")
+        self.applied = self.applier.index
+        self.conf_state = self.store.conf_state
         checker.digest_is(self.id, self.applier.index, self.applier.digest)
         self.point()
         return results
 
-    def _shadow(self, write: Write, position: int) -> None:
-        self.disk.write(write)
-        self._positions.append(position)
+    def _shadow(self, before: int, plan: Plan | None) -> None:
+        """Tell the shadow disk what has just gone to the store, write by write."""
+        writes = self.kv.sequence - before
+        if plan is not None and not writes and (plan.entries or plan.snapshot is not None):
+            raise Violation("I8", f"node {self.id} wrote nothing of Ready {plan.number}")
+        hard = self.store.hard_state
+        for number in range(1, writes + 1):
+            write = Write(hard.term, hard.vote, hard.commit)
+            if number == 1 and plan is not None:
+                write.entries = plan.entries
+                if plan.snapshot is not None:
+                    metadata = plan.snapshot.metadata
+                    write.snapshot = Saved(metadata.index, metadata.term, metadata.conf_state, {})
+            if number == writes:
+                write.applied = self.store.applied.index
+            self.disk.write(write)
+            self._positions.append(before + number)
+
+    def save(self) -> None:
+        """Write what the replica has left for later."""
+        before = self.kv.sequence
+        self.replica.save()
+        self._shadow(before, None)
 
     def _note_up_to(self, stop: Entry | None) -> None:
         """Show the checker the entries of this plan that are applied before `stop`."""
@@ -407,6 +410,7 @@ class DaemonNode(SimNode):
         if self._writer is None:
             if not self.snapshot_wanted:
                 return False
+            self.save()
             self.check_state()
             header = header_of(self.store, self.applier)
             view = self.kv.view(*FAMILIES)
@@ -475,15 +479,17 @@ class DaemonNode(SimNode):
 
     def compact(self, keep: int) -> None:
         """Drop the log but the last `keep` applied entries."""
+        self.save()
         index = self.applier.index - keep
         if index < self.store.first_index():
             return
+        before = self.kv.sequence
         batch = self.store.new_batch()
         self.store.compact(batch, index + 1)
         self.store.write(batch)
-        write = Write(*self._hard)
-        write.compact = index
-        self._shadow(write, self.kv.sequence)
+        self._shadow(before, None)
+        self.disk.journal[-1].compact = index
+        self.disk.view.put(self.disk.journal[-1])
         self.world.checker.count("compacted")
 
 

@@ -44,6 +44,7 @@ class Settings:
     machine: str = "kv"
     styles: tuple[str, ...] = ("async",)
     durable_apply: bool = True
+    save_entries: int = 512
     old_snapshots: bool = False
     harsh: bool = False
     flush_ms: tuple[float, float] = (0.0, 0.0)
@@ -191,6 +192,7 @@ def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
     s.mode = rng.choice(("core", "daemon"))
     if fixed.get("mode", s.mode) != "core":
         s.styles, s.async_fetch, s.harsh = ("async",), False, False
+    s.save_entries = rng.choice((0, 1, 5, 50))
     for name, value in fixed.items():
         setattr(settings, name, value)
     return settings
