@@ -5,7 +5,6 @@ that is not this node's (4), corrupt data (9), a broken invariant (70), data in 
 """
 
 import asyncio
-import contextlib
 import faulthandler
 import gc
 import hashlib
@@ -20,12 +19,9 @@ from typing import Final
 from raft import Config, InvariantViolation, RawNode
 from raft.eraftpb import ConfState
 from raftd import __version__
-from raftd import log as logging
 from raftd.admin import AdminServer, SocketInUse
 from raftd.applier import Applier
-from raftd.config import TICKS_PER_HEARTBEAT, ConfigError, DaemonConfig
-from raftd.dump import dump_text
-from raftd.events import EventLog
+from raftd.config import TICKS_PER_HEARTBEAT, DaemonConfig
 from raftd.joining import Announcer, find_group
 from raftd.kvstore import (
     CorruptionError,
@@ -36,11 +32,10 @@ from raftd.kvstore import (
 from raftd.log import Log, set_up
 from raftd.members import AddressBook, Membership, member_ids
 from raftd.node import Node
+from raftd.operations import Operations
 from raftd.peers import Peers
 from raftd.plan import Driver
-from raftd.process import ProcessService
 from raftd.relay import Relays
-from raftd.reload import Reloader
 from raftd.replica import Replica
 from raftd.retention import Retention
 from raftd.rocks import RocksStore, is_initialized
@@ -52,7 +47,7 @@ from raftd.storage import Identity, IdentityError, LogStore
 from raftd.transport.inbound import Inbound
 from raftd.transport.outbound import Outbound, dial
 from raftd.upkeep import Upkeep
-from raftd.views import now_ms, role_of
+from raftd.views import now_ms
 from raftwire.errors import HelloRefused, RemoteError
 from raftwire.peer import Expectations, Hello
 
@@ -160,9 +155,7 @@ class Daemon:
         self._failure: BaseException | None = None
         self._announcer: Announcer | None = None
         self._local: Expectations | None = None
-        self.events = EventLog(now_ms)
-        logging.set_tap(self.events.take)
-        self.reloader = Reloader(config, log)
+        self.operations = Operations(config, log, self._failed)
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -174,8 +167,8 @@ class Daemon:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._signalled, number)
-        self._loop.add_signal_handler(signal.SIGHUP, self._reload)
-        self._loop.add_signal_handler(signal.SIGUSR1, self._dump)
+        self._loop.add_signal_handler(signal.SIGHUP, self.operations.reload)
+        self._loop.add_signal_handler(signal.SIGUSR1, self.operations.dump)
         # Told also by a loop that stands still: the stacks at once, the tasks when it goes on.
         faulthandler.register(signal.SIGUSR1, all_threads=True, chain=True)
         store = await self._open()
@@ -201,27 +194,8 @@ class Daemon:
             self._hurry.set()
             return
         self.log.info("stopping", signal=signal.Signals(number).name)
+        self.operations.stopping()
         self._stop.set()
-
-    def _reload(self) -> None:
-        # What is wrong has been logged: nobody else waits for an answer.
-        with contextlib.suppress(ConfigError):
-            self.reloader.reload()
-
-    def _dump(self) -> None:
-        facts: list[tuple[str, object]] = [("raftd", __version__), ("loop", self._loop_name)]
-        if hasattr(self, "node"):
-            raft = self.node.raft
-            facts += [
-                ("role", role_of(self.node)),
-                ("leader", raft.leader_id),
-                ("term", raft.term),
-                ("commit", raft.raft_log.committed),
-                ("applied", raft.raft_log.applied),
-                ("pending proposals", self.node.pending),
-                *sorted(self.parts.counters().items()),
-            ]
-        self.log.warning("dump", text=dump_text(facts))
 
     def _failed(self, error: BaseException) -> None:
         if self._failure is None:
@@ -232,7 +206,7 @@ class Daemon:
 
     async def _open(self) -> LogStore | None:
         config = self.config
-        directory = Path(os.path.abspath(config.data_dir))
+        directory = Path(os.path.abspath(config.data_dir))  # noqa: ASYNC240  (nothing runs yet)
         if is_initialized(directory):
             return self._reopen(directory)
         if config.bootstrap == "never":
@@ -254,6 +228,7 @@ class Daemon:
     def _reopen(self, directory: Path) -> LogStore:
         config = self.config
         chosen = config.origins["state_machine"] != "default"
+        self.operations.opening()
         kv = RocksStore.open(directory)
         try:
             return LogStore.open(
@@ -301,8 +276,10 @@ class Daemon:
         )
         finding = self._loop.create_task(find_group(config.join, mine, self.log))
         stopping = self._loop.create_task(self._stop.wait())
+        feeding = self.operations.looking(config.join)
         await asyncio.wait({finding, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        for task in (stopping, feeding):
+            task.cancel()
         if not finding.done():
             finding.cancel()
             return None
@@ -368,13 +345,13 @@ class Daemon:
             on_snapshot=lambda message: self.snapshots.send(message),  # noqa: PLW0108
             on_up=lambda peer_id: self.node.links_changed(),
             on_down=self._link_lost,
-            on_expelled=lambda: self.node.turned_away(),
+            on_expelled=lambda: self.node.turned_away(),  # noqa: PLW0108  (made below)
         )
         self._unreported: set[int] = set()
         self.node = node = Node(
             config,
             raw,
-            Driver(raw, self.replica.persist),
+            Driver(raw, self.operations.timed(self.replica.persist)),
             sync=store.sync,
             network=self.outbound,
             incarnation=self._incarnation,
@@ -416,10 +393,9 @@ class Daemon:
             config, store, self.replica, lambda: self.applier.index, node.fail, log
         )
         self.upkeep = Upkeep(config, node, applier, now_ms, log)
-        self.reloader.steps.append(self.upkeep.consider)
+        self.operations.reloader.steps.append(self.upkeep.consider)
         self.service = Service(self.parts)
-        process = ProcessService(config, self.reloader, self.events, lambda: "", log)
-        self.service.offer(process.handlers, process.streams)
+        self.operations.attach(self.parts, self.service)
         self.peers = Peers(
             node,
             self.service,
@@ -435,8 +411,7 @@ class Daemon:
         self.inbound = Inbound(self.peers, log)
         self.admin = AdminServer(config, self.service, log)
         node.on_turn_end = self.admin.flush
-        self.reloader.steps.append(self.admin.reloaded)
-        logging.set_context(lambda: {"term": raw.raft.term, "index": raw.raft.raft_log.applied})
+        self.operations.reloader.steps.append(self.admin.reloaded)
         self.parts.client_count = lambda: self.admin.count
         self.parts.refused_connections = lambda: self.inbound.refused
         self.parts.snapshot_info = self.snapshots.info
@@ -475,6 +450,7 @@ class Daemon:
             cluster=self.parts.identity.cluster_id.hex(),
             applied=self.applier.index,
         )
+        self.operations.serving()
 
     def _is_waiting(self) -> bool:
         prs = self.node.raft.prs
@@ -621,6 +597,7 @@ class Daemon:
 
     async def _close(self, store: LogStore, clean: bool) -> None:
         """Close what has been opened, in the order in which nobody is left without an answer."""
+        self.operations.close()
         if self._announcer is not None:
             self._announcer.close()
         if hasattr(self, "node"):
@@ -635,6 +612,9 @@ class Daemon:
             self.outbound.close()
             await asyncio.sleep(0)
         try:
+            if clean and hasattr(self, "replica"):
+                # So that the next start has nothing to apply anew.
+                self.replica.save()
             store.close()
         except Exception as error:
             if clean:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from raftd.measures import Durations
+
 INLINE_SECONDS_MAX: Final = 0.002
 """A disk whose flushes take longer on average is waited for in a thread."""
 
@@ -21,20 +23,22 @@ _SMOOTHING: Final = 0.1
 
 
 class FlushTimes:
-    """How long flushes take: a running mean, and the recent ones for percentiles."""
+    """How long flushes take: a running mean, the recent ones for percentiles, a histogram."""
 
-    __slots__ = ("_recent", "count", "mean")
+    __slots__ = ("_recent", "count", "durations", "mean")
 
     def __init__(self) -> None:
         self.mean = 0.0
         self.count = 0
         self._recent = [0.0] * 512
+        self.durations = Durations()
 
     def note(self, seconds: float) -> None:
         """Take one flush into account."""
         self.mean += (seconds - self.mean) * _SMOOTHING
         self._recent[self.count % len(self._recent)] = seconds
         self.count += 1
+        self.durations.note(seconds)
 
     @property
     def inline(self) -> bool:

@@ -31,6 +31,7 @@ from raftd.applier import Applied
 from raftd.config import TICKS_PER_HEARTBEAT, DaemonConfig
 from raftd.flush import Flusher, FlushTimes
 from raftd.log import Log
+from raftd.measures import Durations
 from raftd.plan import Driver, Effects
 from raftd.requests import Client, Proposal, Proposals, Read
 from raftd.validate import Reason, Validator, valid_forward
@@ -88,6 +89,7 @@ class Counters:
     messages_refused: int = 0
     applied_index: int = 0
     turns: int = 0
+    ticks: int = 0
     stalls: int = 0
 
 
@@ -133,6 +135,11 @@ class Node:
         )
         self.counters = Counters()
         self.flush_times = FlushTimes()
+        self.propose_times = Durations()
+        """From taking a client's proposal to answering it, for those that were applied."""
+        self.refusal: AdminError | None = None
+        """Why new proposals are refused, the leader's own and others'; None: they are taken."""
+        self._apply_lag = 0
         self._sync = sync if config.fsync == "always" else _no_sync
         self._flusher = Flusher(self._sync, self._flushed)
         self._flushing = False
@@ -320,10 +327,20 @@ class Node:
             key: The client's idempotency key; may be empty.
             seconds: How long the answer may take.
         """
-        if len(data) > self._config.max_entry_bytes:
+        config = self._config
+        if len(data) > config.max_entry_bytes:
             return AdminError(
                 Code.TOO_LARGE,
-                f"the proposal has {len(data)} bytes; the limit is {self._config.max_entry_bytes}",
+                f"the proposal has {len(data)} bytes; the limit is {config.max_entry_bytes}",
+            )
+        if self.refusal is not None:
+            return self.refusal
+        if self._apply_lag > config.max_apply_lag > 0:
+            return AdminError(
+                Code.OVERLOADED,
+                f"{self._apply_lag} committed entries wait to be applied; "
+                f"the limit is {config.max_apply_lag}",
+                details={"limit": "max_apply_lag", "cap": config.max_apply_lag},
             )
         self._sequence = sequence = self._sequence + 1
         return self._hold(
@@ -373,7 +390,7 @@ class Node:
         proposals.hold(
             Proposal(
                 sequence, context, data, client, request_id,
-                now + seconds, now + min(seconds, self._hold_seconds),
+                now + seconds, now + min(seconds, self._hold_seconds), now,
             )
         )  # fmt: skip
         if not self._scheduled:
@@ -390,7 +407,8 @@ class Node:
         """
         self._sequence = sequence = self._sequence + 1
         now = self._loop.time()
-        proposal = Proposal(sequence, b"", b"", client, request_id, now + seconds, now + seconds)
+        end = now + seconds
+        proposal = Proposal(sequence, b"", b"", client, request_id, end, end, now)
 
         def appended(term: int) -> None:
             self._proposals.hold(proposal)
@@ -445,6 +463,11 @@ class Node:
         return _HOLD_ELECTIONS * self._config.election_timeout
 
     @property
+    def flush_waits(self) -> bool:
+        """Whether something written is not durable yet."""
+        return self._driver.needs_sync
+
+    @property
     def held(self) -> int:
         """Proposals that are not appended yet."""
         return len(self._proposals.held)
@@ -485,6 +508,7 @@ class Node:
 
     def _tick(self) -> None:
         interval = self._config.tick_interval
+        self.counters.ticks += 1
         now = self._loop.time()
         late = now - self._next_tick
         if late > self._config.election_timeout / 2:
@@ -743,6 +767,12 @@ class Node:
                     late.append(context)
                 else:
                     good.append((context, data))
+            if good and self.refusal is not None:
+                self._refuse_forward(
+                    peer_id, [context for context, _ in good],
+                    Code(self.refusal.code), f"on leader {self.id}: {self.refusal.message}",
+                )  # fmt: skip
+                good = []
             if late:
                 self._refuse_forward(
                     peer_id, late, Code.NOT_LEADER,
@@ -802,6 +832,8 @@ class Node:
     def _pump(self) -> None:
         effects = self._driver.pump()
         self._carry_out(effects)
+        raft_log = self.raft.raft_log
+        self._apply_lag = raft_log.committed - raft_log.applied
         if self._driver.needs_sync and not self._flushing and not self._sync_queued:
             if self.flush_times.inline:
                 # In the next round of the loop: until then the messages are on their way.
@@ -874,11 +906,13 @@ class Node:
         pending = self._proposals.pending
         mine, node_id = self.incarnation, self.id
         counters = self.counters
+        now, note = self._loop.time(), self.propose_times.note
         for one in applied:
             if one.node == node_id and one.incarnation == mine:
                 proposal = pending.pop(one.sequence, None)
                 if proposal is not None:
                     counters.proposals_applied += 1
+                    note(now - proposal.started)
                     proposal.client.proposal_applied(proposal.request_id, one)
 
     def _lost_with_their_leader(self, term: int) -> None:

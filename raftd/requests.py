@@ -35,7 +35,7 @@ class Proposal:
 
     __slots__ = (
         "client", "context", "data", "deadline", "entry_type", "hold_until", "request_id",
-        "sequence", "term",
+        "sequence", "started", "term",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +47,7 @@ class Proposal:
         request_id: int,
         deadline: float,
         hold_until: float,
+        started: float,
     ) -> None:
         self.sequence = sequence
         self.context = context
@@ -55,6 +56,7 @@ class Proposal:
         self.request_id = request_id
         self.deadline = deadline
         self.hold_until = hold_until
+        self.started = started
         self.term = 0
         """Term of the leader that has it; 0 while it is held."""
 

@@ -77,6 +77,20 @@ def role_of(node: "Node") -> str:
     return "learner" if raft.is_learner else "follower"
 
 
+def one_line(node: "Node") -> str:
+    """Return what the node is, for the service manager's status."""
+    raft = node.raft
+    role = role_of(node)
+    if role == "leader":
+        what = f"leader of {len(raft.prs.voter_ids())} voters"
+    elif raft.leader_id:
+        what = f"{role}, node {raft.leader_id} leads"
+    else:
+        what = f"{role}, no leader"
+    joint = ", between two configurations" if raft.prs.is_in_membership_change() else ""
+    return f"{what}, term {raft.term}{joint}"
+
+
 def phase_of(node: "Node") -> str:
     """Return where a change of membership stands: stable, entering, joint, leaving, aborting."""
     raft = node.raft
@@ -136,6 +150,8 @@ def status_reply(parts: "Parts") -> StatusReply:
     limits.uncommitted_bytes = raft.uncommitted_size
     limits.uncommitted_bytes_max = config.max_uncommitted_size
     limits.entry_bytes_max = config.max_entry_bytes
+    storage.quota_bytes = config.quota
+    limits.apply_lag_max = config.max_apply_lag
     limits.connections, limits.connections_max = parts.client_count(), config.max_clients
     for name, value in parts.counters().items():
         reply.counters[name] = value
