@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from raft import NO_LIMIT, Config, MemStorage, Raft
 from raft.eraftpb import (
@@ -24,6 +24,7 @@ from raft.eraftpb import (
 )
 from tests.harness.network import Loop, Member
 
+T = TypeVar("T")
 Members = ConfState | tuple[Iterable[int], Iterable[int]]
 
 
@@ -110,10 +111,10 @@ def to(messages: Iterable[Message], *ids: int) -> list[Message]:
     return [m for m in messages if m.to in ids]
 
 
-def only(messages: Sequence[Message]) -> Message:
-    """Return the one message there is."""
-    assert len(messages) == 1, [MessageType.Name(m.msg_type) for m in messages]
-    return messages[0]
+def only(items: Sequence[T]) -> T:
+    """Return the one item there is."""
+    assert len(items) == 1, items
+    return items[0]
 
 
 def v1(change_type: ConfChangeType, node_id: int = 0, **fields: Any) -> ConfChange:
