@@ -4,6 +4,10 @@ What applying changes goes into one batch: the machine's records, the table of c
 configuration, addresses, settings and the applied position. A crash therefore leaves all of it or
 none, and entries applied again after a restart meet the state from before them.
 
+That batch need not be the one that brought the entries: they are in the log for good, so what they
+change may wait in memory, where reads find it, until some hundred entries share one write. A commit
+of a single entry then writes nothing at all.
+
 **The rolling digest.** Members that applied the same entries to the same effect have the same
 ``AppliedState.digest``: for each entry, BLAKE2b with 16 bytes over the digest before it, its index,
 term, kind, outcome, context, data and result. The result is included so that a state machine that
@@ -43,6 +47,11 @@ from raftwire.proto.peer_pb2 import ControlCommand, MemberInfo
 _STATE = ColumnFamily.STATE
 ORIGIN: Final = Struct(">BQQQ")
 """Start of an entry's context: kind, node, incarnation, sequence. The client's key follows."""
+
+SAVE_ENTRIES: Final = 512
+SAVE_BYTES: Final = 512 * 1024
+"""Applied entries, and bytes of them, that wait to be saved at most; so many are applied anew at a
+restart, and writing them holds the node up for about a millisecond."""
 
 ORIGIN_BYTES: Final = ORIGIN.size
 KIND_PROPOSAL: Final = 0x01
@@ -249,7 +258,7 @@ class Context:
 class Applier:
     """Applies committed entries to one node's state.
 
-    The caller writes the batch of each ``apply`` before the next one, and before it reads.
+    The caller writes the batch of each ``apply`` or ``save`` before the next ``stage``.
 
     Args:
         kv: The node's store.
@@ -281,7 +290,9 @@ class Applier:
         #: (nonce, index, digest) of the last VerifyAt entry; None before the first.
         self.verified: tuple[bytes, int, bytes] | None = None
         self._digest = bytes(16)
-        self._batch: Batch | None = None
+        self._saved_in: Batch | None = None
+        self._unsaved_bytes = 0
+        self._due = False
         self.reload()
 
     def reload(self) -> None:
@@ -295,20 +306,21 @@ class Applier:
         self.addresses = store.load_addresses()
         self._context = Context(self._kv, epoch, store.load_settings())
         self._context.log_time_ms = applied.log_time_ms
-        self._batch = None
+        self._saved_in = None
+        self._unsaved_bytes = 0
+        self._due = False
         self.sessions.open(
             epoch,
             SessionCounters(applied.sessions_next, applied.sessions_oldest, applied.sessions_floor),
         )
-        self._reader = StateReader(self._kv, epoch)
-        self.machine.open(self._reader)
+        self.machine.open(self._context)
 
     # -- looking ---------------------------------------------------------------------------------
 
     @property
     def reader(self) -> Reader:
-        """The machine's records as of the applied index."""
-        return self._reader
+        """The machine's records as of the applied index, saved or not."""
+        return self._context
 
     @property
     def digest(self) -> bytes:
@@ -327,17 +339,44 @@ class Applier:
 
     def query(self, request: bytes) -> bytes:
         """Answer a read from the state as of ``index``; CommandRefused if it is not understood."""
-        return self.machine.query(self._reader, request)
+        return self.machine.query(self._context, request)
 
     def outcome(self, key: str | bytes) -> SessionRecord | None:
         """Return what became of the first proposal with this client key, if it is remembered."""
         raw = key.encode() if isinstance(key, str) else key
         return self.sessions.lookup(raw, self.log_time_ms, self.settings)
 
+    @property
+    def unsaved(self) -> bool:
+        """Whether something was applied and not put into a batch yet."""
+        return self.index != self._log_store.applied.index
+
+    @property
+    def due(self) -> bool:
+        """Whether ``save`` must be called for the batch that was staged last.
+
+        That is so when members, addresses or settings are in it, and when enough has come together.
+        """
+        return (
+            self._due
+            or self._unsaved_bytes > SAVE_BYTES
+            or self.index - self._log_store.applied.index > SAVE_ENTRIES
+        )
+
     # -- applying --------------------------------------------------------------------------------
 
     def apply(self, batch: Batch, entries: Sequence[Entry]) -> list[Applied]:
-        """Apply ``entries`` and put all that changes into ``batch``.
+        """Apply ``entries`` and put all that changes into ``batch``: ``stage`` and ``save``."""
+        results = self.stage(batch, entries)
+        if self.unsaved:
+            self.save(batch)
+        return results
+
+    def stage(self, batch: Batch, entries: Sequence[Entry]) -> list[Applied]:
+        """Apply ``entries``: reads see them, ``save`` puts what they changed into a batch.
+
+        What is not saved is lost with the process; it is applied anew from the log, so the log must
+        not be compacted beyond what is saved. If ``due`` is true afterwards, save to this batch.
 
         Entries at or below ``index`` are passed over: they were applied before a restart.
 
@@ -347,15 +386,16 @@ class Applier:
             MachineError: The state machine failed in a way it may not.
         """
         context, sessions, machine = self._context, self.sessions, self.machine
-        if batch is not self._batch:
+        if self._saved_in is not None and self._saved_in is not batch:
             context.settle()
             sessions.settle()
-            self._batch = batch
+            self._saved_in = None
         results: list[Applied] = []
         own = self.own_incarnation
         digest = self._digest
         expected = self.index + 1
         term = self.term
+        unsaved_bytes = self._unsaved_bytes
         machine_apply = machine.apply
         for entry in entries:
             index = entry.index
@@ -408,7 +448,9 @@ class Applier:
                 else:
                     raise _unknown_entry(index, f"its kind is {tag}")
             answer = result or b""
-            link = _pack_link(digest, index, term, kind, outcome, len(origin), len(data))
+            size = len(data)
+            unsaved_bytes += size
+            link = _pack_link(digest, index, term, kind, outcome, len(origin), size)
             digest = blake2b(b"".join((link, origin, data, answer)), digest_size=16).digest()
             if own is None or incarnation == own or kind is _CONF:
                 results.append(
@@ -429,22 +471,33 @@ class Applier:
             return results
         machine.finish(context)
         self.index, self.term, self._digest = expected - 1, term, digest
-        context.flush(batch)
+        self._unsaved_bytes = unsaved_bytes
+        return results
+
+    def save(self, batch: Batch) -> None:
+        """Put all that was staged since the last time, and the applied position, into ``batch``.
+
+        The caller writes the batch before it stages more.
+        """
+        sessions = self.sessions
+        self._context.flush(batch)
         sessions.flush(batch)
         counters = sessions.counters
         self._log_store.set_applied(
             batch,
             AppliedState(
                 self.index,
-                term,
-                digest,
-                context.log_time_ms,
+                self.term,
+                self._digest,
+                self._context.log_time_ms,
                 counters.next,
                 counters.oldest,
                 counters.floor,
             ),
         )
-        return results
+        self._saved_in = batch
+        self._unsaved_bytes = 0
+        self._due = False
 
     def _apply_keyed(self, key: bytes, command: bytes) -> tuple[SessionRecord, bool]:
         context, sessions = self._context, self.sessions
@@ -474,6 +527,7 @@ class Applier:
 
     def _apply_conf(self, batch: Batch, entry: Entry) -> tuple[Outcome, bytes, bytes]:
         context = _conf_context(entry)
+        self._due = True
         try:
             conf_state = self._on_conf_entry(entry)
         except CommandRefused as refusal:
@@ -511,6 +565,7 @@ class Applier:
             command = ControlCommand.FromString(data)
         except DecodeError:
             raise _unknown_entry(index, "its control command cannot be read") from None
+        self._due = True
         which = command.WhichOneof("command")
         if which == "set_addr":
             node = command.set_addr.id

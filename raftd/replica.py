@@ -1,5 +1,10 @@
 """A node's disk as the plan sees it: one atomic batch for log, hard state and applied changes.
 
+Two things may wait for a later batch, because losing them in a crash loses nothing: a commit index
+that came without entries, which the leader says again, and what applying changed, which the log
+brings about again. Whatever is written carries the newest commit index, so a node never knows
+entries on its disk without what it was told of them, nor anything applied that is not committed.
+
 The daemon runs it over RocksDB, the simulator over memory that loses what was not flushed; neither
 this nor what it calls reads a clock or starts a thread.
 """
@@ -7,7 +12,9 @@ this nor what it calls reads a clock or starts a thread.
 from collections.abc import Sequence
 
 from raft import InvariantViolation
+from raft.eraftpb import HardState
 from raftd.applier import Applied, Applier
+from raftd.kvstore import Batch
 from raftd.plan import Plan
 from raftd.snapshot import Staged, install
 from raftd.storage import LogStore
@@ -26,16 +33,20 @@ class Replica:
         self._applier = applier
         self.staged: Staged | None = None
         self.bytes_written = 0
+        # Not written yet: differs from what is by the commit index alone.
+        self._hard_state: HardState | None = None
 
     def persist(self, plan: Plan) -> Sequence[Applied]:
-        """Write a plan's snapshot, entries, hard state and applied changes as one batch, unflushed.
+        """Write a plan's snapshot, entries, hard state and applied changes, unflushed.
 
         Raises:
             StoreWriteError: Latched; the node must stop.
             ApplyError, MachineError: An entry cannot be applied here; the node must stop.
         """
-        store = self._store
+        store, applier = self._store, self._applier
         batch = store.new_batch()
+        if plan.hard_state is not None:
+            self._hard_state = plan.hard_state
         if plan.snapshot is not None:
             metadata = plan.snapshot.metadata
             staged, self.staged = self.staged, None
@@ -47,15 +58,35 @@ class Replica:
             install(batch, store, staged, metadata)
         if plan.entries:
             store.append(batch, plan.entries)
-        if plan.hard_state is not None:
-            store.set_hard_state(batch, plan.hard_state)
         if plan.snapshot is not None:
-            store.write(batch)
-            self._applier.reload()
+            self._write(batch)
+            applier.reload()
             if not plan.committed:
                 return ()
             batch = store.new_batch()
-        applied = self._applier.apply(batch, plan.committed) if plan.committed else ()
-        self.bytes_written += batch.size_bytes
-        store.write(batch)
+        applied = applier.stage(batch, plan.committed) if plan.committed else ()
+        if applier.due:
+            applier.save(batch)
+            self._write(batch)
+        elif plan.sync and plan.snapshot is None:
+            self._write(batch)
         return applied
+
+    def save(self) -> None:
+        """Write what was left for later; not flushed.
+
+        Raises:
+            StoreWriteError: Latched; the node must stop.
+        """
+        batch = self._store.new_batch()
+        if self._applier.unsaved:
+            self._applier.save(batch)
+        if len(batch) or self._hard_state is not None:
+            self._write(batch)
+
+    def _write(self, batch: Batch) -> None:
+        if self._hard_state is not None:
+            self._store.set_hard_state(batch, self._hard_state)
+            self._hard_state = None
+        self.bytes_written += batch.size_bytes
+        self._store.write(batch)

@@ -1,6 +1,6 @@
 """How much of the log is kept behind what is applied.
 
-State is durable with the write that applied it, so dropping old entries needs no snapshot: what is
+State is in the database as soon as it is saved, so dropping old entries needs no snapshot: what is
 kept is for followers that lag, and for readers of the log. A follower that lags more gets a
 snapshot, made when it is needed.
 """
@@ -65,6 +65,8 @@ class Retention:
         while self._marks and self._marks[0][0] < first:
             self._marks.popleft()
         try:
+            # What is applied and not saved yet can only be had from the log.
+            self._replica.save()
             batch = self._store.new_batch()
             self._store.compact(batch, min(first, applied + 1))
             self._store.write(batch)

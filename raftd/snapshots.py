@@ -97,6 +97,7 @@ class Snapshots:
 
     async def _make(self) -> SnapshotFile:
         started = self._loop.time()
+        self._replica.save()
         writer = self._files.begin(self._store.kv, self._store, self._applier, now_ms())
         try:
             while writer.step():

@@ -44,6 +44,7 @@ def _arguments() -> argparse.Namespace:
         "--unsafe-no-fsync", action="store_true",
         help="run raftd without fsync: not comparable, and it loses data on a power cut",
     )  # fmt: skip
+    parser.add_argument("--folder", metavar="DIR", help="on which disk; default: that of /tmp")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     return parser.parse_args()
 
@@ -116,7 +117,7 @@ def main() -> int:
     """Run what the command line asks for; print a table, and JSON on demand."""
     arguments = _arguments()
     try:
-        with scratch() as folder:
+        with scratch(arguments.folder) as folder:
             results = _run(arguments, folder)
     except BenchError as error:
         print(f"\nbench: {error}", file=sys.stderr)

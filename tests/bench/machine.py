@@ -68,10 +68,14 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder with a short path that is removed at the end, Ctrl-C and SIGTERM included."""
-    # In /var/tmp where it is a real disk and /tmp is memory: an fsync must cost what it costs.
-    folder = Path(tempfile.mkdtemp(prefix="raft-bench-", dir=disk_folder()))
+def scratch(parent: str | None = None) -> Iterator[Path]:
+    """A folder with a short path that is removed at the end, Ctrl-C and SIGTERM included.
+
+    Args:
+        parent: Where to make it; None: where there is a real disk, so that an fsync costs what it
+            costs.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="raft-bench-", dir=parent or disk_folder()))
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield folder
