@@ -162,6 +162,11 @@ def flush_appends(raft: Raft[Any]) -> None:
         # Probing goes on although there may be nothing to tell: its answer finds the match.
         news = news or progress.state is ProgressState.Probe
         if send_append(raft, to, progress, allow_empty=news):
+            last = raft.msgs[-1]
+            if last.msg_type == MsgAppend and not last.entries:
+                # What it would acknowledge, it has acknowledged or will: with the entries. Should
+                # that be lost, the answer to a heartbeat shows it.
+                last.news = progress.state is ProgressState.Replicate
             send_while_possible(raft, to, progress)
 
 
@@ -213,6 +218,8 @@ def accept_append(raft: Raft[Any], m: Message, entries: list[Entry]) -> None:
         _reject_append(raft, m)
         return
     conflict, last_new_index = result
+    if m.news and not entries:
+        return
     if conflict:
         # Only what was really new: the log keeps whatever agrees with the leader's.
         _membership.note_truncated(raft, conflict)
