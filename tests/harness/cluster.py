@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from raft import (
@@ -35,6 +35,7 @@ from raft.eraftpb import (
     Message,
     conf_state_of,
 )
+from raftd.kvstore import StoreWriteError
 from tests.harness import sim_daemon, sim_node
 from tests.harness.checkers import Checker, Conf, Violation
 from tests.harness.disk import DiskFailure
@@ -92,14 +93,6 @@ class Op:
         return (self.kind, self.key, self.value, self.expected)
 
 
-@dataclass(slots=True)
-class Recording:
-    """A run as a list of actions, each with what it drew."""
-
-    actions: list[tuple[Any, ...]] = field(default_factory=list)
-    draws: list[list[int]] = field(default_factory=list)
-
-
 class World:
     """The cluster.
 
@@ -134,9 +127,9 @@ class World:
         """Nodes that have begun a flush in this step."""
         self.fetches: list[SimNode] = []
         self.nodes: dict[int, SimNode] = {}
-        self.draws: list[int] | None = None
-        """Draws of the action under way: appended to, or taken from."""
-        self.replaying = False
+        if not hasattr(self, "draws"):
+            self.draws: list[int] | None = None
+            """Draws of the action under way, for a recording."""
         voters = range(1, settings.voters + 1)
         learners = range(settings.voters + 1, settings.voters + settings.learners + 1)
         conf = Conf(frozenset(voters), frozenset(learners))
@@ -182,10 +175,6 @@ class World:
 
     def draw_timeout(self, low: int, high: int) -> int:
         """Draw an election timeout in [low, high)."""
-        if self.replaying:
-            if self.draws:
-                return min(max(self.draws.pop(0), low), high - 1)
-            return high - 1
         value = self._timeouts.randrange(low, high)
         if self.draws is not None:
             self.draws.append(value)
@@ -268,7 +257,7 @@ class World:
                 self.checker.count(f"refused_{type(refusal).__name__}")
             node.pump()
             self.checker.observe(node)
-        except (SimCrash, DiskFailure) as crash:
+        except (SimCrash, DiskFailure, StoreWriteError) as crash:
             self.checker.count(f"crash_{type(crash).__name__}")
             node.crash(*node.crash_keep)
         except Violation:
@@ -414,7 +403,15 @@ def _resume(node: SimNode) -> None:
     node.raw.expire_lease()
 
 
+def _disarm(node: SimNode) -> None:
+    """Call off what was to go wrong at this node."""
+    node.crash_after = 0
+    node.snapshots_unavailable = 0
+    node.mend_disk()
+
+
 def _fetched(node: SimNode) -> None:
+    node.disk.fetch_later = 0
     fetches, node.disk.fetches = node.disk.fetches, []
     for context in fetches:
         node.raw.on_entries_fetched(context)
@@ -429,6 +426,11 @@ def _go_on(node: SimNode, what: str) -> None:
 def _control(node: SimNode, what: str, value: int) -> None:
     if isinstance(node, DaemonNode):
         node.control(what, value)
+
+
+def _max_inflight(node: SimNode, peer: int, cap: int) -> None:
+    node.world.checker.caps_may_shrink = True
+    node.raft.adjust_max_inflight_msgs(peer, cap)
 
 
 def _set_group_commit(node: SimNode, enable: bool, groups: Sequence[tuple[int, int]]) -> None:
@@ -464,9 +466,10 @@ _OPERATIONS: dict[str, Callable[..., object]] = {
     "priority": lambda node, priority: node.raw.set_priority(priority),
     "batch_append": lambda node, on: node.raw.set_batch_append(on),
     "skip_bcast_commit": lambda node, on: node.raw.skip_bcast_commit(on),
-    "max_inflight": lambda node, peer, cap: node.raft.adjust_max_inflight_msgs(peer, cap),
+    "max_inflight": _max_inflight,
     "group_commit": _set_group_commit,
     "resume": _resume,
+    "disarm": _disarm,
     "fetched": _fetched,
     "snapshot_unavailable": _snapshot_unavailable,
     "fetch_later": _fetch_later,

@@ -98,6 +98,17 @@ class SimKv(MemoryStore):
         return fresh
 
 
+class SimApplier(Applier):
+    """The daemon's applier, made to save more often: few entries pass in a simulation."""
+
+    save_entries = 512
+
+    @property
+    def due(self) -> bool:
+        """Whether what was applied must be saved now."""
+        return super().due or self.index - self._log_store.applied.index > self.save_entries
+
+
 class DaemonNode(SimNode):
     """A node with the daemon's storage, state machine and snapshots."""
 
@@ -105,7 +116,7 @@ class DaemonNode(SimNode):
         super().__init__(world, node_id)
         self.kv = SimKv()
         self.store: LogStore
-        self.applier: Applier
+        self.applier: SimApplier
         self.replica: Replica
         self.validator: Validator
         self._daemon: Driver[Applied]
@@ -151,9 +162,10 @@ class DaemonNode(SimNode):
         self.store = LogStore.open(self.kv, node_id=self.id, cluster_id=CLUSTER)
         self._positions = []
         clear_stage(self.kv, self.store.load_epoch())
-        self.applier = Applier(
+        self.applier = SimApplier(
             self.kv, self.store, create(world.settings.machine), self._on_conf_entry
         )
+        self.applier.save_entries = world.settings.save_entries
         self.replica = Replica(self.store, self.applier)
         self.applied = self.applier.index
         self.store.snapshot_provider = self._provide
@@ -369,6 +381,16 @@ class DaemonNode(SimNode):
         op = self.pending.pop(applied.sequence, None)
         if op is not None:
             self.world.completed(op, self._plain(applied), applied.index, self)
+
+    def fail_sync(self) -> None:
+        """Let the next flush fail."""
+        super().fail_sync()
+        self.kv.fail_sync = "simulated"
+
+    def mend_disk(self) -> None:
+        """Let the disk work again."""
+        super().mend_disk()
+        self.kv.fail_sync = None
 
     # -- reads ---------------------------------------------------------------------------------
 

@@ -491,5 +491,10 @@ class SimNode:
         """Let the next flush fail."""
         self.disk.failing = True
 
+    def mend_disk(self) -> None:
+        """Let the disk work again, if no flush has met its failure."""
+        self.disk.failing = False
+        self.disk.fetch_later = 0
+
 
 __all__ = ["Config", "DiskFailure", "NodeRandom", "SimCrash", "SimNode", "decode_context"]

@@ -1,0 +1,363 @@
+"""A run as a list of actions: recorded, replayed, and cut down to what still fails.
+
+An action is what `World` was asked to do and what it drew by chance while doing it. Messages are
+named by what is in them, not by when they were sent, so that a list with actions left out still
+means something: a message that is never sent now is not delivered. All that was ever sent may be
+delivered, at any time, any number of times; loss and delay need no actions of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+from zlib import crc32
+
+from raft.eraftpb import Message, MessageType, MsgAppend
+from tests.harness.checkers import Violation, check_with_detangle
+from tests.harness.cluster import Op, World
+from tests.harness.sim_node import SimNode
+from tests.harness.sim_run import Run
+from tests.harness.sim_swarm import Settings
+
+Action = tuple[Any, ...]
+Step = tuple[Action, list[int]]
+"""An action, and the election timeouts drawn during it."""
+
+_OP_FIELDS = ("session", "kind", "key", "value", "expected", "client", "data")
+
+
+def name_of(m: Message) -> tuple[Any, ...]:
+    """What a message is called in a recording."""
+    body = crc32(b"".join([e.data + e.context for e in m.entries]), crc32(m.context))
+    return (
+        m.from_,
+        m.to,
+        int(m.msg_type),
+        m.term,
+        m.index,
+        m.log_term,
+        m.commit,
+        len(m.entries),
+        m.reject,
+        m.reject_hint,
+        m.snapshot.metadata.index,
+        body,
+    )
+
+
+class RecordingWorld(World):
+    """A world that writes down what it is asked to do."""
+
+    def __init__(self, settings: Settings, timeouts: random.Random) -> None:
+        self.steps: list[Step] = []
+        self.draws = []
+        self._inside = False
+        super().__init__(settings, timeouts)
+        self.initial_draws = self.draws or []
+        self.draws = None
+
+    def _record(self, action: Action, call: Callable[[], Any]) -> Any:
+        if self._inside or not hasattr(self, "initial_draws"):
+            return call()
+        self._inside = True
+        self.draws = []
+        self.steps.append((action, self.draws))
+        try:
+            return call()
+        finally:
+            self._inside = False
+            self.draws = None
+
+    def tick(self, node_id: int) -> bool:
+        """As `World`."""
+        return bool(
+            self._record(("tick", node_id), lambda: super(RecordingWorld, self).tick(node_id))
+        )
+
+    def deliver(self, m: Message) -> bool:
+        """As `World`; a copy is handed over, for the original may be delivered again."""
+        action = ("deliver", name_of(m))
+        twin = Message.FromString(m.SerializeToString())
+        return bool(self._record(action, lambda: super(RecordingWorld, self).deliver(twin)))
+
+    def end_flush(self, node_id: int) -> bool:
+        """As `World`."""
+        return bool(
+            self._record(
+                ("end_flush", node_id), lambda: super(RecordingWorld, self).end_flush(node_id)
+            )
+        )
+
+    def crash(self, node_id: int, keep: int, harsh: int = 0) -> None:
+        """As `World`."""
+        action = ("crash", node_id, keep, harsh)
+        self._record(action, lambda: super(RecordingWorld, self).crash(node_id, keep, harsh))
+
+    def arm_crash(self, node_id: int, points: int, keep: int, harsh: int = 0) -> None:
+        """As `World`."""
+        action = ("arm_crash", node_id, points, keep, harsh)
+        self._record(
+            action, lambda: super(RecordingWorld, self).arm_crash(node_id, points, keep, harsh)
+        )
+
+    def fail_sync(self, node_id: int, keep: int) -> None:
+        """As `World`."""
+        self._record(
+            ("fail_sync", node_id, keep),
+            lambda: super(RecordingWorld, self).fail_sync(node_id, keep),
+        )
+
+    def start(self, node_id: int) -> None:
+        """As `World`."""
+        self._record(("start", node_id), lambda: super(RecordingWorld, self).start(node_id))
+
+    def invoke(self, op: Op, node_id: int) -> bool:
+        """As `World`."""
+        number = self.history.index(op) if op.invoked else len(self.history)
+        values = {name: getattr(op, name) for name in _OP_FIELDS}
+        action = ("invoke", number, values, node_id)
+        return bool(self._record(action, lambda: super(RecordingWorld, self).invoke(op, node_id)))
+
+    def operate(self, node_id: int, what: str, *args: Any) -> bool:
+        """As `World`."""
+        action = ("operate", node_id, what, *args)
+        return bool(
+            self._record(action, lambda: super(RecordingWorld, self).operate(node_id, what, *args))
+        )
+
+
+class ReplayWorld(World):
+    """A world that takes its chances from a recording, and keeps all messages for ever."""
+
+    def __init__(self, settings: Settings, initial_draws: Sequence[int]) -> None:
+        self.bag: dict[tuple[Any, ...], Message] = {}
+        self.loose: dict[tuple[Any, ...], Message] = {}
+        self.replaying_draws = list(initial_draws)
+        self.log: list[str] | None = None
+        super().__init__(settings, random.Random(0))
+
+    def draw_timeout(self, low: int, high: int) -> int:
+        """What was drawn then; else the longest timeout, at which least happens."""
+        if self.replaying_draws:
+            return min(max(self.replaying_draws.pop(0), low), high - 1)
+        return high - 1
+
+    def send(self, node: SimNode, messages: Sequence[Message]) -> None:
+        """Keep them."""
+        super().send(node, messages)
+        self.outbox.clear()
+        for m in messages:
+            twin = Message.FromString(m.SerializeToString())
+            name = name_of(m)
+            self.bag[name] = twin
+            self.loose[_loosely(name)] = twin
+            self.loose[_very_loosely(name)] = twin
+
+    def find(self, name: tuple[Any, ...]) -> Message | None:
+        """The message of this name, or the newest one most like it."""
+        found = (
+            self.bag.get(name)
+            or self.loose.get(_loosely(name))
+            or self.loose.get(_very_loosely(name))
+        )
+        return None if found is None else Message.FromString(found.SerializeToString())
+
+
+def _loosely(name: tuple[Any, ...]) -> tuple[Any, ...]:
+    # Not the commit index and not which entries exactly.
+    return (*name[:6], bool(name[7]), *name[8:11])
+
+
+def _very_loosely(name: tuple[Any, ...]) -> tuple[Any, ...]:
+    # The newest of its type: with fewer elections before it, it is of another term.
+    return (*name[:3], bool(name[7]), name[8])
+
+
+def record(seed: int, settings: Settings) -> tuple[Run, RecordingWorld]:
+    """Run a seed again and write it down."""
+    run = Run(seed, settings, RecordingWorld)
+    run.run()
+    assert isinstance(run.world, RecordingWorld)
+    return run, run.world
+
+
+class Replayed:
+    """A list of actions, performed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        initial_draws: Sequence[int],
+        steps: Sequence[Step],
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self.violation: Violation | None = None
+        self.used = 0
+        """How many of the steps were performed before it failed."""
+        self._tell = tell
+        self._told: set[int] = set()
+        self._ops: dict[int, Op] = {}
+        try:
+            self.world = ReplayWorld(settings, initial_draws)
+            for action, draws in steps:
+                self.used += 1
+                self.world.replaying_draws = list(draws)
+                self._perform(action)
+                self.world.results.clear()
+                self.world.work.clear()
+                self.world.flushes.clear()
+            check_with_detangle(self.world.history, self.world.checker.model.first)
+        except Violation as violation:
+            self.violation = violation
+
+    def _perform(self, action: Action) -> None:
+        world = self.world
+        what = action[0]
+        if what == "deliver":
+            m = world.find(action[1])
+            if m is None:
+                return
+            if self._tell:
+                self._tell(describe_message(m))
+            world.deliver(m)
+        elif what == "invoke":
+            _, number, values, node_id = action
+            op = self._ops.get(number)
+            if op is None:
+                op = self._ops[number] = Op(**values)
+            if self._tell:
+                self._tell(f"node {node_id}: client {op.client} asks for {op.kind} {op.key!r}")
+            world.invoke(op, node_id)
+        else:
+            if self._tell:
+                self._tell(f"node {action[1]}: {what} {' '.join(map(str, action[2:]))}".rstrip())
+            if action[1] in world.nodes:
+                getattr(world, what)(*action[1:])
+        if self._tell:
+            for node in world.nodes.values():
+                if node.up and node.raft.is_leader() and node.raft.term not in self._told:
+                    self._told.add(node.raft.term)
+                    self._tell(f"    node {node.id} leads term {node.raft.term}")
+
+
+def describe_message(m: Message) -> str:
+    """A message in a line."""
+    text = f"{m.from_} -> {m.to}: {MessageType.Name(m.msg_type)} term {m.term}"
+    if m.msg_type == MsgAppend:
+        last = m.index + len(m.entries)
+        text += f" after ({m.index}, {m.log_term})"
+        if m.entries:
+            text += f" entries {m.index + 1}..{last} of terms {[e.term for e in m.entries]}"
+        return text + f" commit {m.commit}"
+    for name in ("index", "log_term", "commit", "reject_hint"):
+        value = getattr(m, name)
+        if value:
+            text += f" {name} {value}"
+    if m.snapshot.metadata.index:
+        text += f" snapshot {m.snapshot.metadata.index}"
+    return text + (" rejected" if m.reject else "")
+
+
+def shrink(
+    settings: Settings,
+    initial_draws: Sequence[int],
+    steps: Sequence[Step],
+    check: str,
+    tries: int = 3000,
+) -> list[Step]:
+    """Leave out actions as long as the same check still fails (ddmin)."""
+    left = tries
+
+    def fails(candidate: Sequence[Step]) -> int:
+        nonlocal left
+        left -= 1
+        replayed = Replayed(settings, initial_draws, candidate)
+        violation = replayed.violation
+        return replayed.used if violation is not None and violation.check == check else 0
+
+    current = list(steps)
+    used = fails(current)
+    if not used:
+        return current
+    current = current[:used]
+    # The shortest election timeouts need the fewest ticks.
+    hasty = [(action, [0] * len(draws)) for action, draws in current]
+    used = fails(hasty)
+    if used:
+        current = hasty[:used]
+    chunk = max(1, len(current) // 2)
+    while left > 0:
+        position, removed = len(current), False
+        while position > 0 and left > 0:
+            start = max(0, position - chunk)
+            candidate = current[:start] + current[position:]
+            used = fails(candidate)
+            if used:
+                current = candidate[:used]
+                removed = True
+                position = min(start, len(current))
+            else:
+                position = start
+        if chunk == 1 and not removed:
+            break
+        if chunk > 1:
+            chunk = max(1, chunk // 2)
+    return current
+
+
+def to_json(
+    seed: int,
+    commit: str,
+    settings: Settings,
+    draws: Sequence[int],
+    steps: Sequence[Step],
+    why: str,
+) -> str:
+    """A recording as a file."""
+    return json.dumps(
+        {
+            "seed": seed,
+            "commit": commit,
+            "violation": why,
+            "settings": asdict(settings),
+            "draws": list(draws),
+            "steps": [[_plain(action), list(drawn)] for action, drawn in steps],
+        },
+        indent=None,
+    )
+
+
+def from_json(text: str) -> tuple[Settings, list[int], list[Step], str]:
+    """Settings, initial draws, steps and violation of a file."""
+    values = json.loads(text)
+    known = {one.name for one in fields(Settings)}
+    given = {name: value for name, value in values["settings"].items() if name in known}
+    given["priorities"] = {int(k): v for k, v in given.get("priorities", {}).items()}
+    settings = Settings()
+    for name, value in given.items():
+        setattr(settings, name, tuple(value) if isinstance(value, list) else value)
+    steps = [(_unplain(action), list(drawn)) for action, drawn in values["steps"]]
+    return settings, values["draws"], steps, values["violation"]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    if isinstance(value, dict):
+        return {"dict": {key: _plain(one) for key, one in value.items()}}
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    return value
+
+
+def _unplain(value: Any) -> Any:
+    if isinstance(value, dict):
+        if "bytes" in value:
+            return bytes.fromhex(value["bytes"])
+        return {key: _unplain(one) for key, one in value["dict"].items()}
+    if isinstance(value, list):
+        return tuple(_unplain(one) for one in value)
+    return value
