@@ -22,6 +22,7 @@ from raftd import __version__
 from raftd.admin import AdminServer, SocketInUse
 from raftd.applier import Applier
 from raftd.config import TICKS_PER_HEARTBEAT, DaemonConfig
+from raftd.data_service import DataService
 from raftd.joining import Announcer, find_group
 from raftd.kvstore import (
     CorruptionError,
@@ -45,7 +46,8 @@ from raftd.snapshots import Snapshots
 from raftd.state_machine import UnknownStateMachine, create
 from raftd.storage import Identity, IdentityError, LogStore
 from raftd.transport.inbound import Inbound
-from raftd.transport.outbound import Outbound, dial
+from raftd.transport.outbound import Dialer, Outbound, dial
+from raftd.transport.security import SecurityError
 from raftd.upkeep import Upkeep
 from raftd.views import now_ms
 from raftwire.errors import HelloRefused, RemoteError
@@ -53,6 +55,7 @@ from raftwire.peer import Expectations, Hello
 
 EXIT_OK: Final = 0
 EXIT_RUNTIME: Final = 1
+EXIT_SETTINGS: Final = 2
 EXIT_IDENTITY: Final = 4
 EXIT_CORRUPT: Final = 9
 EXIT_INVARIANT: Final = 70
@@ -118,6 +121,8 @@ def exit_status(error: BaseException) -> int | None:
     """Return the exit status that ``error`` stands for; None for what is not ours to judge."""
     if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, SystemExit)):
         return None
+    if isinstance(error, SecurityError):
+        return EXIT_SETTINGS
     if isinstance(error, LockedError):
         return EXIT_LOCKED
     if isinstance(error, CorruptionError):
@@ -165,6 +170,7 @@ class Daemon:
         Raises:
             BaseException: What made it stop, other than a signal.
         """
+        self.operations.secure()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._signalled, number)
         self._loop.add_signal_handler(signal.SIGHUP, self.operations.reload)
@@ -274,7 +280,9 @@ class Daemon:
             version=__version__,
             advertise=config.advertise,
         )
-        finding = self._loop.create_task(find_group(config.join, mine, self.log))
+        finding = self._loop.create_task(
+            find_group(config.join, mine, self.log, self.operations.security)
+        )
         stopping = self._loop.create_task(self._stop.wait())
         feeding = self.operations.looking(config.join)
         await asyncio.wait({finding, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -346,6 +354,7 @@ class Daemon:
             on_up=lambda peer_id: self.node.links_changed(),
             on_down=self._link_lost,
             on_expelled=lambda: self.node.turned_away(),  # noqa: PLW0108  (made below)
+            security=self.operations.security,
         )
         self._unreported: set[int] = set()
         self.node = node = Node(
@@ -384,17 +393,29 @@ class Daemon:
             store,
             applier,
             self.replica,
-            SnapshotStore(Path(os.path.abspath(config.data_dir)) / "snapshots"),
+            SnapshotStore(
+                Path(os.path.abspath(config.data_dir)) / "snapshots",
+                config.snapshot_keep,
+                load=False,
+            ),
             book,
-            self._mine,
+            self._dial_for_snapshot,
             log,
         )
         self.retention = Retention(
-            config, store, self.replica, lambda: self.applier.index, node.fail, log
+            config,
+            store,
+            self.replica,
+            lambda: self.applier.index,
+            self.snapshots.needed_from,
+            node.fail,
+            log,
         )
         self.upkeep = Upkeep(config, node, applier, now_ms, log)
         self.operations.reloader.steps.append(self.upkeep.consider)
         self.service = Service(self.parts)
+        data = DataService(self.service, self.snapshots, self.retention)
+        self.service.offer(data.handlers, data.streams)
         self.operations.attach(self.parts, self.service)
         self.peers = Peers(
             node,
@@ -408,7 +429,8 @@ class Daemon:
             self._refresh_links,
             log,
         )
-        self.inbound = Inbound(self.peers, log)
+        self.inbound = Inbound(self.peers, log, self.operations.security)
+        self.operations.on_new_authorities(self.inbound.hang_up, self.outbound.hang_up)
         self.admin = AdminServer(config, self.service, log)
         node.on_turn_end = self.admin.flush
         self.operations.reloader.steps.append(self.admin.reloaded)
@@ -440,7 +462,9 @@ class Daemon:
         self.node.start()
         self._refresh_links()
         if self.config.join:
-            self._announcer = Announcer(self.config.join, self._mine, self._is_waiting, self.log)
+            self._announcer = Announcer(
+                self.config.join, self._mine, self._is_waiting, self.log, self.operations.security
+            )
         self.log.info(
             "serving",
             version=__version__,
@@ -547,12 +571,20 @@ class Daemon:
         seconds = self._loop.time() - link.state.since
         return f"{link.state.error or 'not connected'} for {seconds:.0f} s"
 
+    async def _dial_for_snapshot(
+        self, address: str, peer_id: int, on_frame: Callable[[bytes], None]
+    ) -> Dialer:
+        dialer, _ = await dial(address, self._mine(), Hello.SNAPSHOT, peer_id, on_frame)
+        return dialer
+
     async def _probe(self, peer_id: int, address: str) -> str:
         """Dial a node and return why that fails; empty if it is the one meant."""
         if not address:
             return "its address is not known"
         try:
-            dialer, _ = await dial(address, self._mine(), Hello.RAFT, peer_id)
+            dialer, _ = await dial(
+                address, self._mine(), Hello.RAFT, peer_id, security=self.operations.security
+            )
         except (OSError, RemoteError) as error:
             return f"{error} at {address}"
         dialer.abort()
@@ -607,10 +639,11 @@ class Daemon:
             # One round of the loop, so that what was just answered is written.
             await asyncio.sleep(0)
             self.admin.close()
-            self.snapshots.close()
             self.inbound.close()
             self.outbound.close()
-            await asyncio.sleep(0)
+            # Threads may still use the store: it is closed behind them.
+            await self.snapshots.close()
+            await self.retention.close()
         try:
             if clean and hasattr(self, "replica"):
                 # So that the next start has nothing to apply anew.

@@ -5,11 +5,17 @@ import os
 from pathlib import Path
 
 from raftd.config import DaemonConfig
+from raftd.transport.security import SecurityError, load
 
 
 def check_environment(config: DaemonConfig) -> list[str]:
     """Return what is wrong with the surroundings that ``config`` needs, a line each."""
     problems = _check_places(config)
+    if config.tls:
+        try:
+            load(config, 0)
+        except SecurityError as error:
+            problems.append(str(error))
     for flag, name in (
         ("--admin-group", config.admin_group),
         ("--admin-readonly-group", config.admin_readonly_group),

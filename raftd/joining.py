@@ -7,6 +7,7 @@ from typing import Final
 from raftd import __version__
 from raftd.log import Log
 from raftd.transport.outbound import dial
+from raftd.transport.security import Security
 from raftwire.errors import HelloRefused, RemoteError
 from raftwire.frame import encode_frame
 from raftwire.peer import Expectations, Hello, HelloReply, PeerFrame
@@ -15,7 +16,9 @@ _ANNOUNCE_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 0.5
 
 
-async def find_group(addresses: tuple[str, ...], mine: Expectations, log: Log) -> HelloReply:
+async def find_group(
+    addresses: tuple[str, ...], mine: Expectations, log: Log, security: Security
+) -> HelloReply:
     """Ask the nodes at ``addresses`` which group they are; return the first answer.
 
     Asks again for as long as none answers.
@@ -27,7 +30,7 @@ async def find_group(addresses: tuple[str, ...], mine: Expectations, log: Log) -
     while True:
         for address in addresses:
             try:
-                dialer, reply = await dial(address, mine, Hello.JOIN)
+                dialer, reply = await dial(address, mine, Hello.JOIN, security=security)
                 dialer.abort()
             except HelloRefused as error:
                 if error.code in ("REMOVED_MEMBER", "SAME_ID", "STATE_MACHINE_MISMATCH"):
@@ -58,11 +61,13 @@ class Announcer:
         mine: Callable[[], Expectations],
         waits: Callable[[], bool],
         log: Log,
+        security: Security,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._mine = mine
         self._waits = waits
         self._log = log
+        self._security = security
         self._tasks = [loop.create_task(self._tell(address)) for address in addresses]
 
     async def _tell(self, address: str) -> None:
@@ -73,7 +78,7 @@ class Announcer:
         announcement = encode_frame(frame.SerializeToString())
         while self._waits():
             try:
-                dialer, _ = await dial(address, mine, Hello.JOIN)
+                dialer, _ = await dial(address, mine, Hello.JOIN, security=self._security)
                 try:
                     while self._waits() and not dialer.closed.done():
                         assert dialer.transport is not None

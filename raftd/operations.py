@@ -21,6 +21,7 @@ from raftd.plan import Plan
 from raftd.process import ProcessService
 from raftd.reload import Reloader
 from raftd.service import Parts, Service
+from raftd.transport.security import PLAINTEXT, Security, Tls
 from raftd.views import now_ms, one_line, role_of
 from raftd.vitals import Room, Signs, Vitals
 
@@ -50,10 +51,26 @@ class Operations:
         logging.set_tap(self.events.take)
         self.reloader = Reloader(config, log)
         self.notifier = Notifier(os.environ)
+        self.security: Security = PLAINTEXT
         self.apply_times = Durations()
         """How long writing and applying one batch takes, without the flush."""
 
     # --- before there is a node ---------------------------------------------------------------
+
+    def secure(self) -> None:
+        """Read the TLS files, if there are any.
+
+        Raises:
+            SecurityError: They cannot be used.
+        """
+        if self._config.tls:
+            self.security = Tls(self._config, self._log, now_ms)
+            self.reloader.steps.append(self.security.reload)
+
+    def on_new_authorities(self, *actions: Callable[[], None]) -> None:
+        """Have these called when others than before are trusted."""
+        if isinstance(self.security, Tls):
+            self.security.on_new_authorities.extend(actions)
 
     def opening(self) -> None:
         """The data is about to be read."""
@@ -122,6 +139,7 @@ class Operations:
     def _looked(self, now: float) -> None:
         if self._parts is not None:
             self._parts.node.refusal = self.room.error
+        self.security.look(now)
 
     def stopping(self) -> None:
         """The orderly stop begins."""

@@ -162,6 +162,7 @@ class Code(StrEnum):
     CLUSTER_MISMATCH = "CLUSTER_MISMATCH"
     WRONG_NODE = "WRONG_NODE"
     SAME_ID = "SAME_ID"
+    CERTIFICATE_MISMATCH = "CERTIFICATE_MISMATCH"
     STATE_MACHINE_MISMATCH = "STATE_MACHINE_MISMATCH"
     UNSUPPORTED_VERSION = "UNSUPPORTED_VERSION"
     UNSUPPORTED = "UNSUPPORTED"
@@ -385,6 +386,10 @@ _FACTS: dict[str, CodeFacts] = {
     ),
     Code.WRONG_NODE: _no(
         _REJECTED, "the address leads to another member: correct it with `raftctl member set-addr`"
+    ),
+    Code.CERTIFICATE_MISMATCH: _no(
+        ExitCode.UNREACHABLE,
+        "every node needs a certificate of its own: `raftctl tls issue ID`, by one authority",
     ),
     Code.SAME_ID: _no(_REJECTED, "two nodes carry one id: stop one and add it under another id"),
     Code.STATE_MACHINE_MISMATCH: _no(

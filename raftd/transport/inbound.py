@@ -12,12 +12,21 @@ from typing import Final, Protocol, cast
 from raftd.config import split_address
 from raftd.log import Log
 from raftd.transport.outbound import tune
+from raftd.transport.security import (
+    HANDSHAKE_SECONDS,
+    PLAINTEXT,
+    PeerName,
+    Security,
+    SecurityError,
+    why_not,
+)
 from raftwire.errors import Code, FrameError, RemoteError
 from raftwire.frame import FrameDecoder, encode_frame
 from raftwire.limits import (
     FRAME_TIMEOUT_MS,
     HELLO_BYTES_MAX,
     HELLO_TIMEOUT_MS,
+    INBOUND_BYTES_MAX,
     PEER_CONNECTIONS_MAX,
     PEER_FRAME_BYTES_MAX,
     STRIKES_MAX,
@@ -71,22 +80,51 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._strikes = 0
         self._opened = 0.0
-        self._unfinished_since = 0.0
+        self.unfinished_since = 0.0
+        self.held = 0
+        """Bytes of an unfinished frame."""
+        self._early: list[bytes] = []
+        self._certified: PeerName | None = None
         self.peer = "?"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a hello, if there is room for one more."""
         transport = cast(asyncio.Transport, transport)  # uvloop's are not subclasses of it.
-        self._transport = transport
+        if self.enter(transport):
+            self._transport = transport
+
+    def enter(self, transport: asyncio.Transport) -> bool:
+        """Take a place among the strangers; without one the connection is closed."""
         self._opened = asyncio.get_running_loop().time()
         self.peer = str(transport.get_extra_info("peername"))
         if not self._inbound.admit(self):
             transport.abort()
-            return
+            return False
         tune(transport)
+        return True
+
+    def certified(self, transport: asyncio.Transport, name: PeerName | None) -> None:
+        """The connection is encrypted now, and the other side has shown whose certificate it has.
+
+        What it has sent since is dealt with.
+        """
+        self._transport = transport
+        self._certified = name
+        early, self._early = self._early, []
+        for data in early:
+            self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
         """Cut the bytes into frames and hand them on."""
+        if self._transport is None:
+            # Right behind the handshake, before `certified` was told of its end.
+            self._early.append(data)
+            return
+        if self._session is None and not self._decoder.pending_bytes:
+            other = _other_protocol(data)
+            if other:
+                self.close("other_protocol", other)
+                return
         try:
             frames = self._decoder.feed(data)
             for frame in frames:
@@ -100,14 +138,31 @@ class Connection(asyncio.Protocol):
             self.close("bad_frame", str(error))
         except RemoteError as error:
             self.close("bad_message", str(error))
-        self._unfinished_since = (
-            asyncio.get_running_loop().time() if self._decoder.pending_bytes else 0.0
-        )
+        self._count_unfinished()
+
+    def _count_unfinished(self) -> None:
+        """Note how much of a frame is here, and since when it is waited for."""
+        pending = self._decoder.pending_bytes
+        self._inbound.held += pending - self.held
+        self.held = pending
+        if not pending:
+            self.unfinished_since = 0.0
+        elif not self.unfinished_since:
+            self.unfinished_since = asyncio.get_running_loop().time()
+        if pending:
+            self._inbound.keep_budget()
 
     def _hello(self, frame: bytes) -> None:
         hello = parse_hello(frame)
         inbound = self._inbound
         reply = check_hello(hello, inbound.receiver.mine())
+        if reply.ok and self._certified is not None and self._certified.node_id != hello.node_id:
+            code = Code.CERTIFICATE_MISMATCH
+            reply = HelloReply(
+                code=code.value,
+                message=f"the hello is node {hello.node_id}'s, the certificate {self._certified}",
+                hint=code.facts.hint,
+            )
         if reply.ok and inbound.accepted >= PEER_CONNECTIONS_MAX:
             reply = HelloReply(
                 code=Code.OVERLOADED.value,
@@ -125,9 +180,13 @@ class Connection(asyncio.Protocol):
 
     def _frame(self, session: Session, frame: bytes) -> None:
         if not session.frame(parse_frame(frame)):
-            self._strikes += 1
-            if self._strikes >= STRIKES_MAX:
-                self.close("strikes", f"{self._strikes} refused messages")
+            self.strike()
+
+    def strike(self) -> None:
+        """The other side has sent what no honest peer does; it is heard out only so often."""
+        self._strikes += 1
+        if self._strikes >= STRIKES_MAX:
+            self.close("strikes", f"{self._strikes} refused messages")
 
     def _answer(self, reply: HelloReply) -> None:
         if self._transport is not None:
@@ -152,7 +211,7 @@ class Connection(asyncio.Protocol):
         """Return why the connection has taken too long over something; None if it has not."""
         if self._session is None and now - self._opened > HELLO_TIMEOUT_MS / 1000:
             return "no hello in time"
-        if self._unfinished_since and now - self._unfinished_since > FRAME_TIMEOUT_MS / 1000:
+        if self.unfinished_since and now - self.unfinished_since > FRAME_TIMEOUT_MS / 1000:
             return "a frame was begun and not finished in time"
         return None
 
@@ -163,6 +222,13 @@ class Connection(asyncio.Protocol):
         self._inbound.count(reason, words, self.peer)
         self._transport.close()
 
+    def abort(self, reason: str, words: str) -> None:
+        """Close the connection at once, and let go of what it holds."""
+        self.close(reason, words)
+        self._decoder = FrameDecoder(HELLO_BYTES_MAX)
+        if self._transport is not None:
+            self._transport.abort()
+
     def hang_up(self) -> None:
         """Close the connection in good order."""
         if self._transport is not None:
@@ -170,10 +236,65 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        self._inbound.held -= self.held
+        self.held = 0
         self._inbound.forget(self)
         if self._session is not None:
             self._session.lost()
             self._session = None
+
+
+class Door(asyncio.Protocol):
+    """A connection until it is encrypted: counted as a stranger from its first moment."""
+
+    def __init__(self, inbound: "Inbound") -> None:
+        self._inbound = inbound
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the handshake, if there is room for one more stranger."""
+        plain = cast(asyncio.Transport, transport)
+        # Not a byte before TLS is there to read it.
+        plain.pause_reading()
+        connection = Connection(self._inbound)
+        if connection.enter(plain):
+            self._task = asyncio.get_running_loop().create_task(self._shake(plain, connection))
+
+    async def _shake(self, plain: asyncio.Transport, connection: Connection) -> None:
+        inbound = self._inbound
+        context = inbound.security.server
+        assert context is not None
+        try:
+            encrypted = await asyncio.get_running_loop().start_tls(
+                plain,
+                connection,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            )
+            if encrypted is None:
+                raise ConnectionResetError("closed during the TLS handshake")
+            try:
+                certificate = encrypted.get_extra_info("ssl_object").getpeercert()
+                name = inbound.security.check(certificate, 0)
+            except SecurityError:
+                encrypted.abort()
+                raise
+        except (OSError, SecurityError, TimeoutError) as error:
+            inbound.count("tls", why_not(error), connection.peer)
+            inbound.forget(connection)
+            plain.abort()
+            return
+        connection.certified(encrypted, name)
+
+
+def _other_protocol(data: bytes) -> str:
+    """Return which other protocol the first bytes of a connection are of; empty: none known."""
+    if data[:2] == b"\x16\x03":
+        return "it speaks TLS, this node does not: give it --tls-cert, --tls-key and --tls-ca too"
+    if data.split(b" ", 1)[0] in (b"GET", b"HEAD", b"POST", b"PUT", b"OPTIONS", b"CONNECT", b"PRI"):
+        return "it speaks HTTP, to a port for peers: the live page is at --metrics-listen"
+    return ""
 
 
 class Inbound:
@@ -181,10 +302,22 @@ class Inbound:
 
     Args:
         receiver: Who the frames are for.
+        security: How connections are protected.
+        held_max: Bytes of unfinished frames, over all connections.
     """
 
-    def __init__(self, receiver: Receiver, log: Log) -> None:
+    def __init__(
+        self,
+        receiver: Receiver,
+        log: Log,
+        security: Security = PLAINTEXT,
+        held_max: int = INBOUND_BYTES_MAX,
+    ) -> None:
         self.receiver = receiver
+        self.security = security
+        self.held = 0
+        """Bytes of unfinished frames now."""
+        self._held_max = held_max
         self._log = log
         self._server: asyncio.Server | None = None
         self._strangers: set[Connection] = set()
@@ -206,9 +339,32 @@ class Inbound:
         loop = asyncio.get_running_loop()
         host, port = split_address(address)
         self._server = await loop.create_server(
-            lambda: Connection(self), host, port, backlog=_BACKLOG, reuse_address=True
+            self._protocol, host, port, backlog=_BACKLOG, reuse_address=True
         )
         self._sweeper = loop.call_later(_SWEEP_INTERVAL, self._sweep)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return Connection(self) if self.security.server is None else Door(self)
+
+    def keep_budget(self) -> None:
+        """Close connections until the unfinished frames fit in their budget again.
+
+        The one that has kept its frame unfinished for longest goes first: an honest peer's frame is
+        whole within moments, one that is there to take memory never is.
+        """
+        while self.held > self._held_max:
+            worst = min(
+                (c for c in [*self._accepted, *self._strangers] if c.held),
+                key=lambda connection: connection.unfinished_since,
+            )
+            self.held -= worst.held
+            worst.held = 0
+            worst.abort("budget", f"unfinished frames take more than {self._held_max} bytes")
+
+    def hang_up(self) -> None:
+        """Close all accepted connections; who may will come again."""
+        for connection in list(self._accepted):
+            connection.hang_up()
 
     def admit(self, connection: Connection) -> bool:
         """Take in a stranger, if there is room."""

@@ -8,6 +8,7 @@ deliver old promises late.
 import asyncio
 import random
 import socket
+import ssl
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Final, cast
 from raft.eraftpb import Message, MsgSnapshot
 from raftd.config import split_address
 from raftd.log import Log
+from raftd.transport.security import PLAINTEXT, PeerName, Security, SecurityError, why_not
 from raftwire.errors import Code, HelloRefused, RemoteError
 from raftwire.frame import FrameDecoder, encode_frame
 from raftwire.limits import (
@@ -139,12 +141,15 @@ class Dialer(asyncio.Protocol):
         kind: Hello.Kind,
         to: int,
         on_frame: Callable[[bytes], None] | None = None,
+        security: Security = PLAINTEXT,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._mine = mine
         self._to = to
         self._hello = encode_frame(make_hello(mine, to, kind).SerializeToString())
         self._on_frame = on_frame
+        self._security = security
+        self._certified: PeerName | None = None
         self._decoder = FrameDecoder(HELLO_REPLY_BYTES_MAX)
         self.accepted: asyncio.Future[HelloReply] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
@@ -157,7 +162,21 @@ class Dialer(asyncio.Protocol):
         transport = cast(asyncio.Transport, transport)  # uvloop's are not subclasses of it.
         self.transport = transport
         tune(transport)
+        encryption = transport.get_extra_info("ssl_object")
+        try:
+            certificate = None if encryption is None else encryption.getpeercert()
+            self._certified = self._security.check(certificate, self._to)
+        except SecurityError as error:
+            self._refuse(str(error))
+            return
         transport.write(self._hello)
+
+    def _refuse(self, words: str) -> None:
+        """Close the connection: it leads to somebody who cannot prove who it is."""
+        code = Code.CERTIFICATE_MISMATCH
+        if not self.accepted.done():
+            self.accepted.set_exception(HelloRefused(code, words, code.facts.hint))
+        self.abort()
 
     def data_received(self, data: bytes) -> None:
         """Take the answer to the hello, then what the other side has to say."""
@@ -167,6 +186,9 @@ class Dialer(asyncio.Protocol):
                     self._decoder.bytes_max = PEER_FRAME_BYTES_MAX
                     reply = parse_hello_reply(frame)
                     check_hello_reply(reply, self._mine, self._to)
+                    if self._certified is not None and reply.node_id != self._certified.node_id:
+                        self._refuse(f"node {reply.node_id} shows {self._certified}")
+                        return
                     self.accepted.set_result(reply)
                 elif self._on_frame is not None:
                     self._on_frame(frame)
@@ -217,6 +239,7 @@ async def dial(
     kind: Hello.Kind,
     to: int = 0,
     on_frame: Callable[[bytes], None] | None = None,
+    security: Security = PLAINTEXT,
 ) -> tuple[Dialer, HelloReply]:
     """Connect, say hello and return the connection and its answer.
 
@@ -227,11 +250,20 @@ async def dial(
     """
     loop = asyncio.get_running_loop()
     host, port = split_address(address)
+    context = security.client
+    # The server's name is in its certificate as an id, not as a host.
+    name = None if context is None else ""
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT):
             _, dialer = await loop.create_connection(
-                lambda: Dialer(mine, kind, to, on_frame), host, port
+                lambda: Dialer(mine, kind, to, on_frame, security),
+                host,
+                port,
+                ssl=context,
+                server_hostname=name,
             )
+    except ssl.SSLError as error:
+        raise ConnectionRefusedError(why_not(error)) from None
     except TimeoutError:
         raise TimeoutError(f"no connection within {_CONNECT_TIMEOUT:g} s") from None
     try:
@@ -321,7 +353,9 @@ class Link:
     async def _connected(self) -> None:
         started = self._loop.time()
         mine = self._outbound.mine()
-        dialer, reply = await dial(self.address, mine, Hello.RAFT, self.peer_id)
+        dialer, reply = await dial(
+            self.address, mine, Hello.RAFT, self.peer_id, security=self._outbound.security
+        )
         assert dialer.transport is not None
         dialer.transport.set_write_buffer_limits(high=PEER_QUEUE_BYTES_MAX)
         state = self.state
@@ -352,6 +386,11 @@ class Link:
             )
         if was:
             self._outbound.on_down(self.peer_id)
+
+    def hang_up(self) -> None:
+        """Close what is open, and dial anew."""
+        if self._transport is not None:
+            self._transport.close()
 
     def close(self) -> None:
         """Stop dialing and close what is open, after what was written."""
@@ -388,9 +427,11 @@ class Outbound:
         on_up: Callable[[int], None],
         on_down: Callable[[int], None],
         on_expelled: Callable[[], None],
+        security: Security = PLAINTEXT,
     ) -> None:
         self.mine = mine
         self.log = log
+        self.security = security
         self.random = random.Random()  # noqa: S311  (spreads reconnects, guards nothing)
         self.dropped = 0
         self.dropped_full = 0
@@ -423,6 +464,11 @@ class Outbound:
         link = self._links.pop(peer_id, None)
         if link is not None:
             link.close()
+
+    def hang_up(self) -> None:
+        """Close what is open; the links dial anew at once."""
+        for link in self._links.values():
+            link.hang_up()
 
     def link(self, peer_id: int) -> Link | None:
         """Return the link to a peer; None if there is none."""
