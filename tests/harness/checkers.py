@@ -24,7 +24,7 @@ from zlib import crc32
 
 from detangle import lin
 
-from raft import Progress, RawNode, StateRole
+from raft import Progress, ProgressState, Raft, RawNode, StateRole
 from raft.eraftpb import (
     AddLearnerNode,
     AddNode,
@@ -36,6 +36,7 @@ from raft.eraftpb import (
     EntryConfChange,
     FinalizeMembershipChange,
     Message,
+    MessageType,
     MsgAppend,
     MsgAppendResponse,
     MsgHeartbeat,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from tests.harness.sim_node import SimNode
 
 _LEADER: Final = StateRole.Leader
+_CANDIDATE: Final = StateRole.Candidate
 _FROM_LEADER: Final = frozenset({MsgAppend, MsgHeartbeat, MsgSnapshot, MsgTimeoutNow})
 _EXPLICIT: Final = 2
 
@@ -274,11 +276,13 @@ class NodeView:
         "confs",
         "lead_term",
         "matched",
+        "progress_states",
         "promised_term",
         "promised_vote",
         "state",
         "term",
         "terms",
+        "transferee",
     )
 
     def __init__(self) -> None:
@@ -291,8 +295,10 @@ class NodeView:
         self.applied = 0
         self.term = 0
         self.state = StateRole.Follower
+        self.transferee = 0
         self.lead_term = 0
         self.matched: dict[int, tuple[Progress, int]] = {}
+        self.progress_states: dict[int, ProgressState] = {}
         self.conf = Conf(frozenset(), frozenset())
         self.conf_index = 0
         # What was promised to others; survives restarts.
@@ -353,6 +359,7 @@ class Checker:
         self._conf_states: dict[int, tuple[tuple[int, ...], ...]] = {0: conf.canonical()}
         self._digests: dict[int, bytes] = {}
         self._machines: dict[int, bytes] = {}
+        self._joint_since_term = 0
         self.forced: set[tuple[int, int]] = set()
         """(node, term) of campaigns that an operator told to count C_old alone."""
         self.counters: dict[str, int] = {}
@@ -464,6 +471,9 @@ class Checker:
                 raise Violation(
                     "I13", f"node {node.id} applied {view.applied}, then a snapshot at {index}"
                 )
+            same = view.chain_at(index) == self.golden_chain[index]
+            conflict = index <= view.last and not same
+            self.count("snapshot_over_conflict" if conflict else "snapshot_to_laggard")
             view.base = index
             view.chain, view.terms = [self.golden_chain[index]], [term]
             view.confs = []
@@ -521,10 +531,11 @@ class Checker:
             if raft.term < view.term:
                 raise Violation("I8", f"node {node.id} goes back to term {raft.term}")
             view.term = raft.term
-            view.matched = {}
-        if state is not view.state:
-            self.count(f"role_{view.state.name}_{state.name}")
-            view.state = state
+            view.matched, view.progress_states = {}, {}
+            if state is _CANDIDATE and view.state is _CANDIDATE:
+                self.count("split_vote")
+        if raft.lead_transferee != view.transferee or state is not view.state:
+            self._count_role(view, raft)
         committed = raft.raft_log.committed
         if state is _LEADER:
             if view.lead_term != raft.term:
@@ -534,6 +545,23 @@ class Checker:
             self._check_progress(node, view)
         elif committed != view.committed:
             self._committed(node, view, committed)
+
+    def _count_role(self, view: NodeView, raft: Raft[Any]) -> None:
+        state, before = raft.state, view.state
+        if state is not before:
+            self.count(f"role_{before.name}_{state.name}")
+            if before is _LEADER:
+                if view.last > view.committed:
+                    self.count("leader_lost_with_uncommitted_tail")
+                if raft.id not in view.conf.voters | (view.conf.new_voters or frozenset()):
+                    self.count("leader_removed")
+                if view.transferee:
+                    self.count("transfer_done")
+        elif raft.lead_transferee:
+            self.count("transfer_begun")
+        elif view.transferee:
+            self.count("transfer_given_up")
+        view.state, view.transferee = state, raft.lead_transferee
 
     def _became_leader(self, node: SimNode, view: NodeView) -> None:
         raft = node.raft
@@ -624,16 +652,20 @@ class Checker:
             self.golden_term.append(entry.term)
             self.golden_entries.append(entry)
             if entry.entry_type:
-                self._golden_conf(entry)
+                self._golden_conf(entry, raft.term)
                 self.model.apply(index, b"", None)
             else:
                 self.model.apply(index, *self._decode(entry))
         self._committed_in[raft.term] = max(self._committed_in.get(raft.term, 0), committed)
 
-    def _golden_conf(self, entry: Entry) -> None:
+    def _golden_conf(self, entry: Entry, term: int) -> None:
         before = self.confs[-1]
         conf = next_conf(before, entry)
         self.count(f"conf_{read_change(entry)[0]}")
+        if conf.joint:
+            self._joint_since_term = term
+        elif before.joint and term != self._joint_since_term:
+            self.count("joint_left_by_another_leader")
         if conf != before:
             self.conf_points.append(entry.index)
             self.confs.append(conf)
@@ -641,8 +673,14 @@ class Checker:
     def _check_progress(self, node: SimNode, view: NodeView) -> None:
         raft = node.raft
         seen = view.matched
+        states = view.progress_states
         for peer_id, progress in raft.prs.progress.items():
             matched = progress.matched
+            now = progress.state
+            if states.get(peer_id) is not now:
+                if peer_id in states:
+                    self.count(f"progress_{states[peer_id].name}_{now.name}")
+                states[peer_id] = now
             known, before = seen.get(peer_id, (progress, 0))
             if matched and (matched != before or known is not progress):
                 if matched < before and known is progress:
@@ -773,6 +811,8 @@ class Checker:
             msg_type == MsgRequestPreVoteResponse and not m.reject
         ):
             return  # Of a term that was not entered.
+        if m.reject:
+            self.count(f"rejected_{MessageType.Name(msg_type)}")
         if term > disk_term:
             raise Violation(
                 "I8",

@@ -125,7 +125,8 @@ class World:
         """Operations that were answered in this step."""
         self.flushes: list[SimNode] = []
         """Nodes that have begun a flush in this step."""
-        self.fetches: list[SimNode] = []
+        self.received: dict[tuple[int, StateRole], int] = {}
+        """How often each type of message came to each role."""
         self.nodes: dict[int, SimNode] = {}
         if not hasattr(self, "draws"):
             self.draws: list[int] | None = None
@@ -277,6 +278,10 @@ class World:
 
     def deliver(self, m: Message) -> bool:
         """Hand a message over."""
+        node = self.nodes.get(m.to)
+        if node is not None and node.up:
+            kind = (m.msg_type, node.raft.state)
+            self.received[kind] = self.received.get(kind, 0) + 1
         return self.perform(m.to, lambda node: node.step(m))
 
     def end_flush(self, node_id: int) -> bool:
@@ -291,6 +296,8 @@ class World:
             self.checker.count("crashed")
             if node.disk.journal:
                 self.checker.count("crashed_unsynced")
+                if 0 < keep < len(node.disk.journal):
+                    self.checker.count("crashed_torn")
             node.crash(keep, harsh)
 
     def arm_crash(self, node_id: int, points: int, keep: int, harsh: int = 0) -> None:
@@ -332,14 +339,31 @@ class World:
             self.history.append(op)
             if op.session:
                 self.ops[op.session] = op
+        elif op.kind == "get":
+            self.checker.count("read_retried")
         taken = False
 
         def ask(node: SimNode) -> None:
             nonlocal taken
-            taken = node.read(op) if op.kind == "get" else node.propose(op)
+            if op.kind == "get":
+                self._count_read(node)
+                taken = node.read(op)
+            else:
+                taken = node.propose(op)
 
         self.perform(node_id, ask)
         return taken
+
+    def _count_read(self, node: SimNode) -> None:
+        raft = node.raft
+        if not raft.is_leader():
+            return
+        if not raft.committed_in_own_term():
+            self.checker.count("read_postponed")
+        elif self.settings.lease_reads:
+            reads = raft.read_only
+            live = reads.lease_usable and raft.ticks < reads.lease_until
+            self.checker.count("read_by_lease" if live else "read_lease_over")
 
     # -- What operators do ---------------------------------------------------------------------
 

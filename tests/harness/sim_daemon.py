@@ -132,6 +132,11 @@ class DaemonNode(SimNode):
         self._writer: tuple[StreamWriter, io.BytesIO, Any] | None = None
         self.staging: tuple[Stager, Message] | None = None
 
+    @property
+    def kind(self) -> str:
+        """How it is driven, for counting."""
+        return "daemon"
+
     # -- life ----------------------------------------------------------------------------------
 
     def _identity(self) -> Identity:
@@ -259,7 +264,7 @@ class DaemonNode(SimNode):
             effects = driver.pump()
             if effects.messages:
                 world.send(self, effects.messages)
-                self.point()
+                self.point("sent")
             for applied in effects.applied:
                 self._answer_applied(applied)
             for state in effects.read_states:
@@ -274,12 +279,12 @@ class DaemonNode(SimNode):
                 if not self.flushing:
                     self.begin_flush()
                 break
-            self.point()
+            self.point("written_not_flushed")
             mark = driver.begin_sync()
             self.store.sync()
             self.disk.sync()
             self._positions.clear()
-            self.point()
+            self.point("flushed")
             driver.end_sync(mark)
         if self.ready_reads:
             self._serve_reads()
@@ -301,11 +306,11 @@ class DaemonNode(SimNode):
         for flush in self._deferred:
             self.kv.settle(flush)
         del self._positions[: len(self._positions) - len(self.disk.journal)]
-        self.point()
+        self.point("flush_ended")
         self._daemon.end_sync(mark)
 
     def _persist_daemon(self, plan: Plan) -> Sequence[Applied]:
-        self.point()
+        self.point("before_write")
         self._note(plan.entries, plan.snapshot)
         checker = self.world.checker
         self._to_note = list(plan.committed)
@@ -326,7 +331,7 @@ class DaemonNode(SimNode):
         self.applied = self.applier.index
         self.conf_state = self.store.conf_state
         checker.digest_is(self.id, self.applier.index, self.applier.digest)
-        self.point()
+        self.point("after_write")
         return results
 
     def _shadow(self, before: int, plan: Plan | None) -> None:
@@ -477,9 +482,9 @@ class DaemonNode(SimNode):
             return False
         stager, m = self.staging
         if stager.step():
-            self.point()
+            self.point("staging")
             return True
-        self.point()
+        self.point("staged")
         self.staging = None
         self.replica.staged = stager.staged
         self.raw.step(m)
@@ -512,7 +517,7 @@ class DaemonNode(SimNode):
         self._shadow(before, None)
         self.disk.journal[-1].compact = index
         self.disk.view.put(self.disk.journal[-1])
-        self.world.checker.count("compacted")
+        self.count_compaction(index)
 
 
 def _encode_manifest(manifest: SnapshotManifest) -> bytes:

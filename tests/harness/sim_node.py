@@ -64,6 +64,11 @@ def decode_context(context: bytes) -> tuple[int, int, int, bytes]:
 class SimNode:
     """A node with a `MiniDisk` and a machine of its own: the library alone, without the daemon."""
 
+    @property
+    def kind(self) -> str:
+        """How it is driven, for counting."""
+        return self.style
+
     def __init__(self, world: World, node_id: int) -> None:
         self.world = world
         self.id = node_id
@@ -153,11 +158,12 @@ class SimNode:
         self.disk.crash(keep, harsh)
         self.world.checker.stopped(self)
 
-    def point(self) -> None:
+    def point(self, name: str) -> None:
         """A place where the power may go."""
         if self.crash_after:
             self.crash_after -= 1
             if not self.crash_after:
+                self.world.checker.count(f"crash_at_{self.kind}_{name}")
                 raise SimCrash
 
     # -- being asked ---------------------------------------------------------------------------
@@ -209,7 +215,7 @@ class SimNode:
             effects = driver.pump()
             if effects.messages:
                 world.send(self, effects.messages)
-                self.point()
+                self.point("sent")
             if effects.applied:
                 for entry, result in effects.applied:
                     self._answer(entry, result)
@@ -223,10 +229,10 @@ class SimNode:
                 if not self.flushing:
                     self.begin_flush()
                 return
-            self.point()
+            self.point("written_not_flushed")
             mark = driver.begin_sync()
             self.disk.sync()
-            self.point()
+            self.point("flushed")
             driver.end_sync(mark)
 
     def begin_flush(self) -> None:
@@ -241,7 +247,7 @@ class SimNode:
             return
         mark, written = self.flushing.pop(0)
         self.disk.sync(written)
-        self.point()
+        self.point("flush_ended")
         assert self._driver is not None
         self._driver.end_sync(mark)
 
@@ -254,16 +260,16 @@ class SimNode:
             self._note(ready.entries, snapshot)
             if leads:
                 world.send(self, ready.messages)
-                self.point()
+                self.point("sent")
             if snapshot is not None or ready.entries or ready.hs is not None:
                 disk.write(self._write(ready.entries, ready.hs, snapshot))
-                self.point()
+                self.point("written")
                 if ready.must_sync:
                     disk.sync()
-                    self.point()
+                    self.point("flushed")
             if not leads:
                 world.send(self, ready.messages)
-                self.point()
+                self.point("sent_after")
             self._apply_apart(ready.committed_entries)
             for state in ready.read_states:
                 self._confirmed(state.index, state.request_ctx)
@@ -276,15 +282,15 @@ class SimNode:
             snapshot = None if is_empty_snap(ready.snapshot) else ready.snapshot
             self._note(ready.entries, snapshot)
             world.send(self, ready.immediate_messages)
-            self.point()
+            self.point("sent")
             if snapshot is not None or ready.entries or ready.hs is not None:
                 disk.write(self._write(ready.entries, ready.hs, snapshot))
-                self.point()
+                self.point("written")
                 if ready.must_sync:
                     disk.sync()
-                    self.point()
+                    self.point("flushed")
             world.send(self, ready.persisted_messages)
-            self.point()
+            self.point("sent_after")
             light = raw.advance_append(ready)
             world.checker.observe(self)
             if light.commit_index is not None and light.commit_index % 2:
@@ -292,7 +298,7 @@ class SimNode:
                 self._hard = (self._hard[0], self._hard[1], light.commit_index)
                 disk.write(Write(*self._hard))
             world.send(self, light.messages)
-            self.point()
+            self.point("light_sent")
             self._apply_apart([*ready.committed_entries, *light.committed_entries])
             for state in ready.read_states:
                 self._confirmed(state.index, state.request_ctx)
@@ -332,12 +338,12 @@ class SimNode:
 
     def _persist(self, plan: Plan) -> list[tuple[Entry, bytes]]:
         """`plan.Driver`'s way to write: one batch for all."""
-        self.point()
+        self.point("before_write")
         self._note(plan.entries, plan.snapshot)
         write = self._write(plan.entries, plan.hard_state, plan.snapshot)
         applied = self._apply(plan.committed, write)
         self.disk.write(write)
-        self.point()
+        self.point("after_write")
         return applied
 
     def _apply_apart(self, entries: Sequence[Entry]) -> None:
@@ -347,7 +353,7 @@ class SimNode:
         write = Write(*self._hard)
         applied = self._apply(entries, write)
         self.disk.write(write)
-        self.point()
+        self.point("applied")
         for entry, result in applied:
             self._answer(entry, result)
 
@@ -475,7 +481,16 @@ class SimNode:
                 write.changes = dict(self.machine)
         write.compact = index
         self.disk.write(write)
-        self.world.checker.count("compacted")
+        self.count_compaction(index)
+
+    def count_compaction(self, index: int) -> None:
+        """Note whom a compaction up to `index` leaves behind."""
+        checker = self.world.checker
+        checker.count("compacted")
+        if self.raft.is_leader() and any(
+            progress.next_idx <= index for progress in self.raft.prs.progress.values()
+        ):
+            checker.count("compacted_under_follower")
 
     # -- the rest ------------------------------------------------------------------------------
 

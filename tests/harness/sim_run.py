@@ -17,7 +17,7 @@ from heapq import heappop, heappush
 from typing import Any, Final
 from zlib import crc32
 
-from raft.eraftpb import Message, MsgSnapshot
+from raft.eraftpb import Message, MessageType, MsgSnapshot
 from tests.harness.checkers import Violation, check_with_detangle
 from tests.harness.cluster import Op, World
 from tests.harness.sim_events import CALL, CLIENT, DELIVER, FAULT, FLUSH, TICK, TIMEOUT
@@ -125,6 +125,8 @@ class Run:
         outcome.steps = world.step
         outcome.digest = crc32(repr((world.checker.golden_chain, world.step)).encode(), self.digest)
         outcome.counters = world.checker.counters
+        for (msg_type, role), times in world.received.items():
+            outcome.counters[f"recv_{MessageType.Name(msg_type)}_{role.name}"] = times
         outcome.committed = world.checker.committed
         outcome.answered = self.answered
         outcome.sim_ms = self.now
