@@ -574,7 +574,14 @@ class Daemon:
     async def _dial_for_snapshot(
         self, address: str, peer_id: int, on_frame: Callable[[bytes], None]
     ) -> Dialer:
-        dialer, _ = await dial(address, self._mine(), Hello.SNAPSHOT, peer_id, on_frame)
+        dialer, _ = await dial(
+            address,
+            self._mine(),
+            Hello.SNAPSHOT,
+            peer_id,
+            on_frame,
+            security=self.operations.security,
+        )
         return dialer
 
     async def _probe(self, peer_id: int, address: str) -> str:

@@ -57,7 +57,10 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
     # Snapshots and log.
     "snapshot made": ("snapshot", "Of the state as applied."),
     "snapshot sent": ("snapshot", "To a member that needed it."),
+    "snapshot not made": ("snapshot", "Its file could not be written; the state is not touched."),
     "snapshot not sent": ("snapshot", "It is tried again."),
+    "snapshot not installed": ("snapshot", "A leader's snapshot was refused; it tries again."),
+    "snapshot damaged": ("snapshot", "A file does not hold what was written; it is not offered."),
     "sending snapshot": ("snapshot", "A member needs entries that are gone."),
     "restoring snapshot": ("snapshot", "This node takes over a leader's state."),
     "snapshot without this node": ("snapshot", "A snapshot was refused: it does not name us."),

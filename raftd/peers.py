@@ -15,7 +15,9 @@ from raftwire.admin import Request, Response
 from raftwire.limits import ADDR_BYTES_MAX
 from raftwire.peer import Announce, Expectations, Hello, PeerFrame
 
-_QUERIES = frozenset({"status", "progress", "health", "member_list", "member_status", "log_stat"})
+_QUERIES = frozenset(
+    {"status", "progress", "health", "member_list", "member_status", "log_stat", "verify"}
+)
 """What a member may ask another for; everything else it must relay to the leader."""
 
 

@@ -2,16 +2,22 @@
 
 State is in the database as soon as it is saved, so dropping old entries needs no snapshot: what is
 kept is for followers that lag, and for readers of the log. A follower that lags more gets a
-snapshot, made when it is needed.
+snapshot, made when it is needed; what it will ask for behind that is kept for it, up to a bound.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from raftd.config import DaemonConfig
+from raftd.failpoints import hit
 from raftd.log import Log
 from raftd.replica import Replica
 from raftd.storage import LogStore
+
+HELD_FACTOR: Final = 8
+"""How many times the usual window is kept for a follower that is being sent a snapshot."""
 
 
 class Retention:
@@ -19,6 +25,7 @@ class Retention:
 
     Args:
         applied: Returns the applied index.
+        needed_from: Returns the first entry that somebody will ask for soon; 0: nobody will.
         fail: Called with what made a write fail; the node must stop.
     """
 
@@ -28,18 +35,22 @@ class Retention:
         store: LogStore,
         replica: Replica,
         applied: Callable[[], int],
+        needed_from: Callable[[], int],
         fail: Callable[[BaseException], None],
         log: Log,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._config = config
         self._store = store
         self._replica = replica
         self._applied = applied
+        self._needed_from = needed_from
         self._fail = fail
         self._log = log
         # (index, bytes written until it was applied), oldest first.
         self._marks: deque[tuple[int, int]] = deque()
         self._next = applied() + self._step
+        self._reclaiming: asyncio.Future[bool] | None = None
 
     @property
     def _step(self) -> int:
@@ -55,22 +66,69 @@ class Retention:
             self._next = applied + 1024
             return
         self._next = applied + self._step
-        written = self._replica.bytes_written
-        self._marks.append((applied, written))
-        first = applied + 1 - config.compact_trailing
-        while self._marks and written - self._marks[0][1] > config.compact_trailing_bytes:
-            first = max(first, self._marks.popleft()[0] + 1)
+        self._marks.append((applied, self._replica.bytes_written))
+        first = self._window(applied, 1)
         if first - self._store.first_index() < config.compact_entries:
             return
-        while self._marks and self._marks[0][0] < first:
-            self._marks.popleft()
+        needed = self._needed_from()
+        if 0 < needed < first:
+            first = max(needed, self._window(applied, HELD_FACTOR))
+            if first - self._store.first_index() < config.compact_entries:
+                return
         try:
-            # What is applied and not saved yet can only be had from the log.
-            self._replica.save()
-            batch = self._store.new_batch()
-            self._store.compact(batch, min(first, applied + 1))
-            self._store.write(batch)
+            self.drop_before(first)
         except Exception as error:
             self._fail(error)
-            return
-        self._log.debug("log compacted", first_index=self._store.first_index())
+
+    def _window(self, applied: int, factor: int) -> int:
+        """Return the first entry of ``factor`` times the window that is kept."""
+        config = self._config
+        first = applied + 1 - factor * config.compact_trailing
+        written, most = self._replica.bytes_written, factor * config.compact_trailing_bytes
+        for index, before in self._marks:
+            if written - before <= most:
+                break
+            first = max(first, index + 1)
+        return first
+
+    def drop_before(self, index: int) -> int:
+        """Drop the entries before ``index``, as far as they are applied; return how many.
+
+        Raises:
+            StoreWriteError: The node must stop.
+        """
+        store = self._store
+        before = store.first_index()
+        first = min(index, self._applied() + 1)
+        if first <= before:
+            return 0
+        hit("compact.begin")
+        # What is applied and not saved yet can only be had from the log.
+        self._replica.save()
+        batch = store.new_batch()
+        store.compact(batch, first)
+        store.write(batch)
+        hit("compact.written")
+        marks = self._marks
+        while marks and marks[0][0] < first:
+            marks.popleft()
+        self._log.debug("log compacted", first_index=first)
+        self._reclaim()
+        return first - before
+
+    def _reclaim(self) -> None:
+        """Have the space of dropped entries given back in a thread, unless one is at it."""
+        if self._reclaiming is None:
+            self._reclaiming = self._loop.run_in_executor(None, self._store.reclaim)
+            self._reclaiming.add_done_callback(self._reclaimed)
+
+    def _reclaimed(self, future: "asyncio.Future[bool]") -> None:
+        self._reclaiming = None
+        error = None if future.cancelled() else future.exception()
+        if error is not None:
+            self._fail(error)
+
+    async def close(self) -> None:
+        """Wait for the thread that still uses the store."""
+        if self._reclaiming is not None:
+            await asyncio.wait({self._reclaiming})

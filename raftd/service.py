@@ -20,6 +20,7 @@ from raftd.members import AddressBook, Membership, error_of
 from raftd.node import Node
 from raftd.relay import Relays
 from raftd.relayed import carried_out
+from raftd.snapshot_send import Transfer
 from raftd.state_machine import CommandRefused, HistoryCompacted
 from raftd.storage import Identity, LogStore
 from raftd.transport.outbound import Outbound
@@ -87,7 +88,7 @@ class Parts:
     client_count: Callable[[], int] = lambda: 0
     refused_connections: Callable[[], Mapping[str, int]] = dict
     snapshot_info: Callable[[], SnapshotInfo | None] = lambda: None
-    snapshot_progress: Callable[[int], tuple[int, int]] = lambda peer_id: (0, 0)
+    snapshot_progress: Callable[[int], Transfer | None] = lambda peer_id: None
 
     def peer_ids(self) -> list[int]:
         """Return every other member."""
@@ -123,7 +124,6 @@ class Service:
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._handlers: dict[str, Handler] = {
             "hello": self._hello,
-            "outcome": self._outcome,
             "log_stat": self._log_stat,
             "status": self._status,
             "progress": self._progress,
@@ -155,7 +155,7 @@ class Service:
         elif body == "query":
             self._query(caller, waiter, request)
         elif body == "read_index":
-            refused = self.parts.node.read(waiter, request.id, None, _seconds(request))
+            refused = self.parts.node.read(waiter, request.id, None, seconds_of(request))
             if refused is not None:
                 self.fail(caller, request.id, refused)
         elif body == "cancel":
@@ -285,9 +285,9 @@ class Service:
             return
         if (propose.expect_index or request.no_forward) and not node.is_leader:
             if request.no_forward:
-                self.fail(caller, request.id, self._not_leader())
+                self.fail(caller, request.id, self.not_leader())
             else:
-                self._start(caller, request, self._once(self._relay, caller, request))
+                self._start(caller, request, self._once(self.relay, caller, request))
             return
         if propose.expect_index:
             expected = node.raft.raft_log.last_index() + 1 + node.held
@@ -302,7 +302,7 @@ class Service:
                 )
                 return
         listener = waiter if propose.wait != ProposeRequest.WAIT_NONE else _NOBODY
-        refused = node.propose(listener, request.id, propose.data, key, _seconds(request))
+        refused = node.propose(listener, request.id, propose.data, key, seconds_of(request))
         if refused is not None:
             self.fail(caller, request.id, refused)
         elif listener is _NOBODY:
@@ -331,7 +331,7 @@ class Service:
             self.answer_query(caller, request.id, node.raft.raft_log.applied, query.data, stale_ms)
             return
         # A lease would save a round trip; asking the quorum instead is never less than was asked.
-        refused = node.read(waiter, request.id, query.data, _seconds(request))
+        refused = node.read(waiter, request.id, query.data, seconds_of(request))
         if refused is not None:
             self.fail(caller, request.id, refused)
 
@@ -356,29 +356,18 @@ class Service:
         response.read_index.mode = "readindex"
         self.send(caller, response)
 
-    async def _linearize(self, request: Request) -> None:
+    async def linearize(self, request: Request) -> None:
         """Wait until this node's state holds all that was acknowledged before now."""
         listener = _Future()
-        refused = self.parts.node.read(listener, 0, None, _seconds(request))
+        refused = self.parts.node.read(listener, 0, None, seconds_of(request))
         if refused is not None:
             raise refused
         await listener.future
 
-    async def _outcome(self, caller: Caller, request: Request) -> Response:
-        await self._linearize(request)
-        record = self.parts.applier.outcome(request.outcome.key)
-        response = Response()
-        reply = response.outcome
-        if record is None:
-            reply.state = "not_seen"
-        else:
-            reply.state, reply.index, reply.term = "applied", record.index, record.term
-            reply.result = record.result or b""
-        return response
-
     # --- asking the leader --------------------------------------------------------------------
 
-    def _not_leader(self) -> AdminError:
+    def not_leader(self) -> AdminError:
+        """Return the refusal of what only the leader does."""
         raft = self.parts.node.raft
         return AdminError(
             Code.NOT_LEADER,
@@ -405,11 +394,11 @@ class Service:
         except TimeoutError:
             raise node.no_leader_error() from None
 
-    async def _relay(
+    async def relay(
         self, caller: Caller, request: Request, leader_id: int = 0, query: bool = False
     ) -> Response:
         """Have the leader serve ``request``."""
-        seconds = _seconds(request)
+        seconds = seconds_of(request)
         started = self.parts.loop.time()
         leader_id = leader_id or await self._leader(seconds)
         left = max(0.05, seconds - (self.parts.loop.time() - started))
@@ -456,7 +445,7 @@ class Service:
         return response
 
     async def _ask_everyone(self, request: Request, response: Response) -> None:
-        question = Request(id=1, deadline_ms=int(_seconds(request) * 800))
+        question = Request(id=1, deadline_ms=int(seconds_of(request) * 800))
         question.status.SetInParent()
         seconds = question.deadline_ms / 1000
         now = self.parts.loop.time()
@@ -483,8 +472,8 @@ class Service:
     async def _progress(self, caller: Caller, request: Request) -> Response:
         if not self.parts.node.is_leader:
             if request.no_forward:
-                raise self._not_leader()
-            return await self._relay(caller, request, query=True)
+                raise self.not_leader()
+            return await self.relay(caller, request, query=True)
         response = Response()
         response.progress.CopyFrom(views.progress_reply(self.parts))
         return response
@@ -505,7 +494,7 @@ class Service:
             leader_id = self.parts.node.raft.leader_id
             if leader_id and self.parts.node.reachable(leader_id):
                 try:
-                    return await self._relay(caller, request, leader_id, query=True)
+                    return await self.relay(caller, request, leader_id, query=True)
                 except AdminError as error:
                     self.parts.node.note(f"member status answered locally: {error}")
         response = Response()
@@ -519,7 +508,7 @@ class Service:
         node = self.parts.node
         started = self.parts.loop.time()
         try:
-            async with asyncio.timeout(_seconds(request)):
+            async with asyncio.timeout(seconds_of(request)):
                 while not (detail := self._holds(wait)):
                     await node.changed()
         except TimeoutError:
@@ -580,11 +569,11 @@ class Service:
         forced = change.kind == MemberChangeRequest.ABORT and change.campaign
         if not self.parts.node.is_leader and not forced:
             if request.no_forward:
-                raise self._not_leader()
-            return await carried_out(self.parts.node, change, self._relay(caller, request))
+                raise self.not_leader()
+            return await carried_out(self.parts.node, change, self.relay(caller, request))
         response = Response()
         response.member_change.CopyFrom(
-            await self.parts.membership.change(change, _seconds(request))
+            await self.parts.membership.change(change, seconds_of(request))
         )
         return response
 
@@ -622,7 +611,7 @@ class Service:
             )
         former = raft.leader_id
         node.call(node.raw.campaign)
-        patience = min(_seconds(request), 2 * self.parts.config.election_timeout)
+        patience = min(seconds_of(request), 2 * self.parts.config.election_timeout)
         try:
             async with asyncio.timeout(patience):
                 while not node.is_leader:
@@ -657,8 +646,8 @@ class Service:
         loop = self.parts.loop
         if not node.is_leader:
             if request.no_forward:
-                raise self._not_leader()
-            return await self._relay(caller, request)
+                raise self.not_leader()
+            return await self.relay(caller, request)
         started = loop.time()
         target = request.transfer_leader.id
         response = Response()
@@ -667,7 +656,7 @@ class Service:
         if target != node.id:
             target = self._transfer_target(target)
             node.call(lambda: node.raw.transfer_leader(target))
-            patience = min(_seconds(request), 2 * self.parts.config.election_timeout)
+            patience = min(seconds_of(request), 2 * self.parts.config.election_timeout)
             try:
                 async with asyncio.timeout(patience):
                     # Without a transferee the core has given up.
@@ -978,7 +967,7 @@ class _FutureCaller:
         """There is always room."""
 
 
-def _seconds(request: Request) -> float:
+def seconds_of(request: Request) -> float:
     """Return how long the answer may take; a little less than the client waits for it."""
     milliseconds = min(request.deadline_ms or REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX)
     return max(milliseconds * 0.95, milliseconds - 200) / 1000

@@ -107,6 +107,24 @@ class Sessions:
             return None
         return record
 
+    def remains(self, key: bytes) -> bool:
+        """Return whether there is a record of ``key``, be it too old to count."""
+        return self._get(self._key_prefix + key) is not None
+
+    def forgotten_index(self, applied: int) -> int:
+        """Return the index up to which keys first used have been forgotten; 0: none ever was.
+
+        Args:
+            applied: The applied index.
+        """
+        counters = self.counters
+        if not counters.oldest:
+            return counters.floor
+        if counters.oldest >= counters.next:
+            return applied
+        index, _, _ = self._aged(counters.oldest)
+        return max(counters.floor, index - 1)
+
     def record(self, key: bytes, record: SessionRecord, settings: Settings) -> None:
         """Remember the outcome of a new key, and forget the oldest if there are too many."""
         counters = self.counters

@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from raft import InvariantViolation
 from raft.eraftpb import Snapshot
 from raftd.applier import Applier
+from raftd.failpoints import hit
 from raftd.kvstore import KeyValueStore, View
 from raftd.snapshot_format import (
     FAMILIES,
@@ -63,6 +65,7 @@ __all__ = [
 ]
 
 SUFFIX: Final = ".raftsnap"
+PART: Final = ".part"
 _ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}-[0-9a-f]{16}")
 
 
@@ -139,7 +142,12 @@ def check_id(snapshot_id: str) -> None:
 
 
 def header_of(log_store: LogStore, applier: Applier, created_ms: int = 0) -> SnapshotHeader:
-    """Return the header of a snapshot of the state as applied now."""
+    """Return the header of a snapshot of the state as applied now; it must be saved."""
+    if applier.unsaved:
+        raise InvariantViolation(
+            "a snapshot of state that is not in the store yet",
+            {"applied": applier.index, "saved": log_store.applied.index},
+        )
     return SnapshotHeader(
         cluster_id=log_store.identity.cluster_id,
         state_machine=log_store.identity.state_machine,
@@ -172,6 +180,13 @@ class SnapshotWriter:
         """Bytes written so far."""
         return self._writer.size
 
+    def settle(self) -> None:
+        """Make durable what is written so far, so that the end is not one long wait. Blocks.
+
+        Meant for a worker thread; no step may run beside it.
+        """
+        _settle_so_far(self._stream)
+
     def step(self) -> bool:
         """Write the next chunk; return whether there is more to do."""
         return self._writer.step()
@@ -197,16 +212,36 @@ class SnapshotWriter:
 
 
 class SnapshotReceiver:
-    """Takes in a snapshot file piece by piece; a broken transfer goes on at ``offset``."""
+    """Takes in a snapshot file piece by piece; a broken transfer goes on at ``offset``.
+
+    What an earlier process has received of the same file counts: its id names its contents.
+    """
 
     def __init__(self, directory: Path, manifest: SnapshotManifest) -> None:
+        """Begin, or go on with what is there, which is read: run it in a worker thread then."""
         self.manifest = manifest
         self._directory = directory
-        self._temporary = directory / f"{manifest.id}.part"
-        self._stream = _create(self._temporary)
+        self._temporary = directory / (manifest.id + PART)
         self._hash = hashlib.sha256()
         #: Bytes that are here.
-        self.offset = 0
+        self.offset = self._rehash()
+        self._stream = _create(self._temporary, self.offset)
+
+    def _rehash(self) -> int:
+        size = 0
+        with contextlib.suppress(FileNotFoundError), open(self._temporary, "rb") as stream:
+            while piece := stream.read(1024 * 1024):
+                size += len(piece)
+                self._hash.update(piece)
+        if size > self.manifest.size:
+            self._hash = hashlib.sha256()
+            return 0
+        return size
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the file is gone or has its final name: nothing more can be written."""
+        return self._stream.closed
 
     @property
     def complete(self) -> bool:
@@ -230,6 +265,10 @@ class SnapshotReceiver:
         self._stream.write(data)
         self._hash.update(data)
         self.offset += len(data)
+
+    def settle(self) -> None:
+        """Make durable what is here so far; as ``SnapshotWriter.settle``. Blocks."""
+        _settle_so_far(self._stream)
 
     def finish(self) -> SnapshotFile:
         """Check the hash, make the file durable under its name and return it. Blocks.
@@ -285,24 +324,47 @@ class SnapshotStore:
     """The directory of a node's snapshot files.
 
     Args:
-        directory: ``<data_dir>/snapshots``; made with mode 0700 if it is missing. Unfinished files
-            of an earlier process are removed.
+        directory: ``<data_dir>/snapshots``; made with mode 0700 if it is missing. What an earlier
+            process had not finished making is removed; what it had received in part is kept for
+            the sender to go on with.
         keep: Complete snapshots to keep, the newest; at least 1.
+        load: Read and check the files that are there now; False: see ``unread``.
+
+    Attributes:
+        keep: May be changed.
+        unread: Files found that were not read yet; each to be given to ``load`` and ``add``.
+        pinned: Ids that pruning passes over.
     """
 
-    def __init__(self, directory: str | Path, keep: int = 2) -> None:
+    def __init__(self, directory: str | Path, keep: int = 2, *, load: bool = True) -> None:
         self._directory = Path(directory)
-        self._keep = max(keep, 1)
+        self.keep = keep
         self._directory.mkdir(mode=0o700, exist_ok=True)
         self._receivers: dict[str, SnapshotReceiver] = {}
         self._files: dict[str, SnapshotFile] = {}
+        self.pinned: set[str] = set()
+        self.unread: list[Path] = []
         for path in sorted(self._directory.iterdir()):
-            if path.suffix in (".tmp", ".part"):
+            if path.suffix == ".tmp" or (path.suffix == PART and not _ID.fullmatch(path.stem)):
                 path.unlink()
             elif path.suffix == SUFFIX:
-                # A file that cannot be read is no snapshot to offer; it stays for a look.
-                with contextlib.suppress(SnapshotError, OSError):
-                    self._files[path.stem] = _load(path)
+                self.unread.append(path)
+        while load and self.unread:
+            path = self.unread.pop()
+            file = self.load(path)
+            if file is not None:
+                self._files[file.id] = file
+
+    @staticmethod
+    def load(path: Path) -> SnapshotFile | None:
+        """Read and check a file of an earlier process; None if it is no snapshot to offer. Blocks.
+
+        A damaged one stays where it is, for a look.
+        """
+        try:
+            return _load(path)
+        except (SnapshotError, OSError):
+            return None
 
     def begin(
         self, kv: KeyValueStore, log_store: LogStore, applier: Applier, created_ms: int = 0
@@ -319,10 +381,16 @@ class SnapshotStore:
         self.prune()
 
     def prune(self) -> None:
-        """Remove all complete snapshots but the newest; one being sent stays readable."""
-        for file in self.list()[self._keep :]:
-            file.path.unlink(missing_ok=True)
-            del self._files[file.id]
+        """Remove all complete snapshots but the newest, and those that are pinned."""
+        for file in self.list()[max(self.keep, 1) :]:
+            if file.id not in self.pinned:
+                hit("snapshot.prune")
+                self.remove(file)
+
+    def remove(self, file: SnapshotFile) -> None:
+        """Remove a complete snapshot; one being sent stays readable for its sender."""
+        file.path.unlink(missing_ok=True)
+        self._files.pop(file.id, None)
 
     def list(self) -> list[SnapshotFile]:
         """Return the complete snapshots, newest first."""
@@ -349,17 +417,22 @@ class SnapshotStore:
         """Return the receiver of this file: a new one, or that of a transfer that broke off.
 
         A peer that offers another snapshot ends the unfinished ones: the newest offer counts.
+        Blocks while it reads what an earlier process has received.
 
         Raises:
             SnapshotRefused: Its id is not one.
+            OSError: The file cannot be made or read.
         """
         check_id(manifest.id)
         known = self._receivers.get(manifest.id)
-        if known is not None and known.manifest == manifest:
+        if known is not None and known.manifest == manifest and not known.given_up:
             return known
         for receiver in self._receivers.values():
             receiver.abort()
         self._receivers.clear()
+        for path in self._directory.glob(f"*{PART}"):
+            if path.stem != manifest.id:
+                path.unlink(missing_ok=True)
         receiver = self._receivers[manifest.id] = SnapshotReceiver(self._directory, manifest)
         return receiver
 
@@ -373,9 +446,18 @@ class SnapshotStore:
         return sum(file.size for file in self._files.values())
 
 
-def _create(path: Path) -> BinaryIO:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    return os.fdopen(os.open(path, flags, 0o600), "wb", buffering=256 * 1024)
+def _create(path: Path, offset: int = 0) -> BinaryIO:
+    """Open a file to be written from ``offset`` on; what it holds from there on goes."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    os.ftruncate(fd, offset)
+    stream = os.fdopen(fd, "wb", buffering=256 * 1024)
+    stream.seek(offset)
+    return stream
+
+
+def _settle_so_far(stream: BinaryIO) -> None:
+    stream.flush()
+    os.fdatasync(stream.fileno())
 
 
 def _settle(
@@ -388,7 +470,9 @@ def _settle(
     stream.close()
     snapshot_id = f"{header.index}-{header.term}-{sha256[:8].hex()}"
     path = directory / (snapshot_id + SUFFIX)
+    hit("snapshot.rename")
     temporary.replace(path)
+    hit("snapshot.renamed")
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

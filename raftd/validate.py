@@ -49,10 +49,6 @@ from raftwire.envelope import CONTROL, ORIGIN_BYTES, PROPOSAL, unpack_origin
 from raftwire.errors import MessageError
 from raftwire.peer import ControlCommand
 
-from raftwire.envelope import CONTROL, ORIGIN_BYTES, PROPOSAL, unpack_origin
-from raftwire.errors import MessageError
-from raftwire.peer import ControlCommand
-
 INDEX_MAX: Final = 2**62
 """Indexes and terms above this are damage, not history: no log grows that long."""
 
@@ -236,25 +232,6 @@ def _entry_payload(entry: Entry) -> Reason | None:
                 return Reason.BAD_CONF_CHANGE
         return None
     return Reason.BAD_ENTRIES
-
-
-def valid_forward(context: bytes, data: bytes, peer_id: int) -> bool:
-    """Whether a forwarded proposal can be applied by every member, and is the sender's own.
-
-    Once it is committed nobody may pass over it: an origin or a command that cannot be read would
-    stop the whole group.
-    """
-    if len(context) < ORIGIN_BYTES or int.from_bytes(context[1:9], "big") != peer_id:
-        return False
-    if context[0] == PROPOSAL and len(context) == ORIGIN_BYTES:
-        return True
-    try:
-        origin = unpack_origin(context)
-        if origin is not None and origin.kind == CONTROL:
-            return ControlCommand.FromString(data).WhichOneof("command") is not None
-    except (MessageError, DecodeError):
-        return False
-    return True
 
 
 def valid_forward(context: bytes, data: bytes, peer_id: int) -> bool:

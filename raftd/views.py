@@ -271,8 +271,11 @@ def progress_reply(parts: "Parts") -> ProgressReply:
             voter_incoming=node_id in incoming,
             voter_outgoing=node_id in outgoing,
         )
-        sent, total = parts.snapshot_progress(node_id)
-        row.snapshot_bytes, row.snapshot_bytes_total = sent, total
+        transfer = parts.snapshot_progress(node_id)
+        if transfer is not None:
+            row.snapshot_bytes, row.snapshot_bytes_total = transfer.offset, transfer.file.size
+            row.rate_bytes_per_s = transfer.rate(now)
+            row.eta_ms = int(transfer.seconds_left(now) * 1000)
         reply.rows.append(row)
     return reply
 

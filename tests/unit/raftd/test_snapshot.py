@@ -448,7 +448,8 @@ def test_unfinished_and_damaged_files_are_no_snapshots(short_dir: Path) -> None:
     (directory / "stranger.raftsnap").write_bytes(b"")
     again = SnapshotStore(directory)
     assert again.list() == [file]
-    assert {path.suffix for path in directory.iterdir()} == {".raftsnap"}
+    # What was received in part is kept, for the sender to go on with.
+    assert {path.suffix for path in directory.iterdir()} == {".raftsnap", ".part"}
     assert wrong.exists(), "kept for a look"
     with pytest.raises(SnapshotDamaged):
         verify(wrong)
@@ -487,6 +488,64 @@ def test_transfers_resume_and_are_checked(short_dir: Path) -> None:
     assert (got.id, got.path.read_bytes()) == (file.id, data)
     assert files.latest() == got
     assert got.header.index == 199
+
+
+def test_a_transfer_goes_on_in_another_process(short_dir: Path) -> None:
+    store, by = node()
+    file = made(SnapshotStore(short_dir / "sender"), store, by)
+    data = file.path.read_bytes()
+    manifest = SnapshotManifest(file.id, file.size, file.sha256)
+    receiver = SnapshotStore(short_dir / "receiver").receive(manifest)
+    receiver.write(0, data[:3000])
+    receiver.settle()
+    files = SnapshotStore(short_dir / "receiver")
+    again = files.receive(manifest)
+    assert again.offset == 3000
+    again.write(3000, data[3000:])
+    files.add(again.finish())
+    assert [found.path.read_bytes() for found in files.list()] == [data]
+    assert [path.suffix for path in (short_dir / "receiver").iterdir()] == [".raftsnap"]
+
+
+@pytest.mark.parametrize("left", ["zeros", "longer"])
+def test_what_a_crash_left_of_a_transfer_is_checked(short_dir: Path, left: str) -> None:
+    store, by = node()
+    file = made(SnapshotStore(short_dir / "sender"), store, by)
+    data = file.path.read_bytes()
+    manifest = SnapshotManifest(file.id, file.size, file.sha256)
+    files = SnapshotStore(short_dir / "receiver")
+    part = short_dir / "receiver" / f"{file.id}.part"
+    part.write_bytes(data[:1000] + bytes(1000) if left == "zeros" else data + b"x")
+    receiver = files.receive(manifest)
+    if left == "zeros":
+        receiver.write(2000, data[2000:])
+        with pytest.raises(SnapshotDamaged):
+            receiver.finish()
+        assert not part.exists()
+        # It was given up: the next offer of the same file begins anew.
+        receiver = files.receive(manifest)
+    assert receiver.offset == 0
+    receiver.write(0, data)
+    assert receiver.finish().path.read_bytes() == data
+
+
+def test_files_can_be_read_later_and_pinned(short_dir: Path) -> None:
+    store, by = node(up_to=20)
+    files = SnapshotStore(short_dir / "snapshots", keep=1)
+    first = made(files, store, by)
+    files.pinned.add(first.id)
+    apply(store, by, commands(20, 30))
+    second = made(files, store, by)
+    assert files.list() == [second, first]
+    again = SnapshotStore(short_dir / "snapshots", keep=1, load=False)
+    assert again.list() == []
+    assert sorted(again.unread) == sorted([first.path, second.path])
+    assert again.load(first.path) == first
+    assert again.load(short_dir / "nowhere") is None
+    files.pinned.clear()
+    files.prune()
+    assert files.list() == [second]
+    assert not first.path.exists()
 
 
 @pytest.mark.parametrize("wrong", ["flip", "short", "other"])
