@@ -34,6 +34,12 @@ def test_rule_28_term_and_vote_are_stored_together_before_the_answer() -> None:
     assert rd.must_sync
     assert rd.immediate_messages == []
     assert only(rd.persisted_messages).msg_type == MsgRequestVoteResponse
+    # Also when the term was stored before and only the vote is new.
+    voter = a_member(term=5)
+    voter.node.step(Message(msg_type=MsgRequestVote, from_=2, to=1, term=5, index=1, log_term=1))
+    rd = voter.node.ready()
+    assert rd.must_sync
+    assert rd.immediate_messages == []
     candidate = a_member()
     candidate.node.campaign()
     rd = candidate.node.ready()

@@ -24,6 +24,7 @@ from raft.eraftpb import (
     Entry,
     EntryConfChange,
     FinalizeMembershipChange,
+    Message,
     MsgAppend,
     MsgAppendResponse,
     MsgHeartbeat,
@@ -315,7 +316,8 @@ def test_rule_18_a_snapshot_ends_what_the_discarded_log_meant() -> None:
     rollback = change_entry(v1(RollbackMembershipChange), 2, 2)
     member = a_follower_with(rollback, joint=True)
     assert member.raft.prs.deciding_voters() == {1, 2, 3}
-    member.receive(MsgSnapshot, 2, term=3, snapshot=a_snapshot(9, 3, JOINT))
+    snapshot = a_snapshot(9, 3, JOINT)
+    member.node.step(Message(msg_type=MsgSnapshot, from_=2, to=1, term=3, snapshot=snapshot))
     assert member.raft.prs.deciding_voters() == {1, 2, 3, 4, 5}
     assert member.raft.membership_log == []
 
