@@ -8,6 +8,7 @@ path creates a task or a future for one request, or logs.
 
 import asyncio
 import heapq
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ _ELSEWHERE: Final = frozenset({MsgSnapshot, MsgPropose})
 _FORWARD_BYTES_MAX: Final = 4 * MIB
 _HOLD_ELECTIONS: Final = 3
 """Election timeouts that a request waits for a leader before it is refused as not applied."""
+
+_BUSY_PENDING: Final = 1024
+_BUSY_SECONDS: Final = 0.5
+"""So many proposals that leaders have been given may wait for longer than this before new ones are
+refused: a queue that is not worked off only adds its length to every answer."""
 
 _REFUSALS: Final = {
     DropReason.TOO_LARGE: Code.TOO_LARGE,
@@ -159,6 +165,7 @@ class Node:
         self._reads_confirmed: list[tuple[int, int, list[Read]]] = []
         self._applied_term = 0
         self._forward_after = 0.0
+        self._busy_since = math.inf
         self._quorum_linked = True
         self.why_unreachable: Callable[[int], str] = _not_connected
         """Says in words why a peer cannot be reached."""
@@ -387,6 +394,13 @@ class Node:
                 details={"limit": "max_pending_bytes", "cap": self._config.max_pending_bytes},
             )
         now = self._loop.time()
+        if now - self._busy_since > _BUSY_SECONDS:
+            return AdminError(
+                Code.OVERLOADED,
+                f"{len(proposals.pending)} proposals wait, the oldest for "
+                f"{now - self._busy_since:.1f} s: more arrive than the group can take",
+                details={"limit": "busy_seconds", "cap": _BUSY_SECONDS},
+            )
         proposals.hold(
             Proposal(
                 sequence, context, data, client, request_id,
@@ -647,6 +661,7 @@ class Node:
                 self._take_forwards()
             if self._proposals.held:
                 self._send_proposals()
+            self._busy_since = self._proposals.waiting_since(_BUSY_PENDING)
             if self._reads_new and self._can_read():
                 self._send_reads()
             self._pump()
@@ -876,14 +891,21 @@ class Node:
         self.on_turn_end()
 
     def _carry_out(self, effects: Effects[Applied]) -> None:
-        if effects.messages:
-            self._network.send(effects.messages)
+        messages = effects.messages
+        # Entries first: disks wait for them. What only tells of a commit comes after the answers of
+        # the clients who wait for it.
+        answers_first = effects.applied and not any(message.entries for message in messages)
+        if messages and not answers_first:
+            self._network.send(messages)
         if effects.soft_state is not None:
             self._soft_state(effects.soft_state)
         if effects.snapshot is not None:
             self._snapshot_installed(effects.snapshot)
         if effects.applied:
             self._answer(effects.applied)
+        if messages and answers_first:
+            self.on_turn_end()
+            self._network.send(messages)
         if effects.applied_term > self._applied_term:
             # After the answers: what a former leader appended stands before this term's entries.
             self._applied_term = effects.applied_term

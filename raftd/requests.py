@@ -6,6 +6,7 @@ only asked to append an entry in the term it was addressed in, so once an entry 
 applied, whatever of an earlier term has not been applied never will be, and may be proposed again.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
@@ -96,6 +97,15 @@ class Proposals:
 
     def __len__(self) -> int:
         return len(self.held) + len(self.pending)
+
+    def waiting_since(self, least: int) -> float:
+        """Return when the oldest that a leader was given was taken; never, if fewer than ``least``.
+
+        About: those that were proposed again stand behind younger ones.
+        """
+        if len(self.pending) < least:
+            return math.inf
+        return next(iter(self.pending.values())).started
 
     def hold(self, proposal: Proposal) -> None:
         """Take in a new proposal."""
