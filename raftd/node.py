@@ -1005,6 +1005,8 @@ class Node:
             term=self.raft.term,
         )
         if soft_state.leader_id:
+            # Whoever refused a proposal was another: what was given back to wait goes to this one.
+            self._forward_after = 0.0
             # Reads that went to another leader will not be answered: ask this one.
             for _, reads in self._reads_sent.values():
                 self._reads_new += reads

@@ -418,10 +418,12 @@ def leave_joint(raft: Raft[Any], index: int, *, rollback: bool) -> None:
     prs = raft.prs
     if not prs.is_in_membership_change():
         raise NoPendingMembershipChange
+    was_member = prs.configuration.ids()
     if raft.is_leader():
         # Who leaves hears of it now or never: the leader forgets their progress below.
-        _replication.send_commit_to_all(raft)
-    was_member = prs.configuration.ids()
+        assert prs.next_configuration is not None
+        remaining = prs.configuration if rollback else prs.next_configuration
+        _replication.send_last_words(raft, frozenset(prs.ids()) - remaining.ids())
     if rollback:
         prs.rollback_membership_change()
     else:
@@ -440,8 +442,8 @@ def _apply_simple(raft: Raft[Any], change: AnyConfChange, index: int) -> None:
     if isinstance(change, ConfChange) and not change.node_id:
         return
     target = target_of(raft, change)
-    if raft.is_leader() and before.ids() - target.ids():
-        _replication.send_commit_to_all(raft)
+    if raft.is_leader() and (leaving := before.ids() - target.ids()):
+        _replication.send_last_words(raft, leaving)
     prs.replace_configuration(target, _fresh_progress(raft))
     prs.config_index = index
     prs.removed = (prs.removed | (before.ids() - target.ids())) - target.ids()

@@ -5,7 +5,7 @@ Straight-line work for `core.Raft`, which decides when each of it is due.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from raft import _membership
@@ -178,9 +178,26 @@ def send_while_possible(raft: Raft[Any], to: int, progress: Progress) -> None:
         pass
 
 
-def send_commit_to_all(raft: Raft[Any]) -> None:
-    """Tell everyone the commit index now, held back by nothing but their windows."""
+def send_last_words(raft: Raft[Any], leaving: Iterable[int]) -> None:
+    """Tell everyone the commit index now; those who leave even if they are paused.
+
+    A pause spares what an answer may show to be needless. Who leaves is not waited for: it is
+    told now, with what it lacks or beside what is on its way to it, or never.
+    """
+    paused = [
+        (to, progress)
+        for to in sorted(leaving)
+        if to != raft.id
+        and (progress := raft.prs.get(to)) is not None
+        and progress.is_paused()
+        and progress.state is not ProgressState.Snapshot
+    ]
     broadcast_append(raft)
+    for to, progress in paused:
+        progress.resume()
+        if progress.is_paused():
+            progress.ins.free_first_one()
+        send_append(raft, to, progress)
 
 
 def broadcast_heartbeat(raft: Raft[Any], context: bytes) -> None:

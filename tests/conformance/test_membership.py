@@ -155,6 +155,24 @@ def test_a_removed_node_hears_of_its_removal() -> None:
     assert network[1].term == 2
 
 
+@pytest.mark.parametrize("held_back_by", ["a probe", "a full window"])
+def test_who_leaves_hears_of_it_even_if_it_is_paused(held_back_by: str) -> None:
+    leader = a_leader(voters=[1, 2, 3], max_inflight_msgs=2)
+    if held_back_by == "a probe":
+        leader.raft.prs.progress[3].become_probe()
+    else:
+        leader.propose(b"x")
+    leader.node.propose_conf_change(b"", v1(RemoveNode, 3))
+    leader.pump()
+    assert leader.raft.prs.progress[3].is_paused()
+    sent = of_type(leader.receive(MsgAppendResponse, 2, index=leader.last_index), MsgAppend)
+    assert shape(leader) == "(1 2)"
+    last_word = only([m for m in sent if m.to == 3])
+    # The change is in it, or in what is under way, and so is the news that it is committed.
+    assert last_word.index + len(last_word.entries) == leader.last_index
+    assert last_word.commit == leader.committed == leader.last_index
+
+
 def test_removing_a_node_may_commit_what_waited() -> None:
     leader = a_leader(voters=[1, 2, 3, 4])
     leader.node.propose_conf_change(b"", v1(RemoveNode, 4))

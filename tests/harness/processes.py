@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -336,12 +337,32 @@ class Written:
     """Said to be not applied."""
     unknown: set[bytes] = field(default_factory=set)
     codes: list[str] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    """When each acknowledgement arrived, seconds of the monotonic clock."""
+
+    def longest_gap(self, start: float, end: float) -> float:
+        """Return the longest time in ``[start, end]`` without an acknowledgement, seconds."""
+        marks = [start, *sorted(t for t in self.times if start < t < end), end]
+        return max(after - before for before, after in pairwise(marks))
 
 
 class Writers:
-    """Clients that propose distinct payloads, each through one node, until told to stop."""
+    """Clients that propose distinct payloads, each through one node, until told to stop.
 
-    def __init__(self, cluster: Cluster, per_node: int = 2, timeout: float = 5.0) -> None:
+    Args:
+        cluster: Its nodes are written to.
+        per_node: Clients of each node.
+        timeout: Seconds that a proposal may take.
+        ids: Only these nodes; None: all there are now.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        per_node: int = 2,
+        timeout: float = 5.0,
+        ids: Iterable[int] | None = None,
+    ) -> None:
         self.written = Written()
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -349,7 +370,7 @@ class Writers:
             threading.Thread(
                 target=self._run, args=(str(node.socket), f"{node.id}.{number}", timeout)
             )
-            for node in cluster.nodes.values()
+            for node in (cluster[i] for i in (cluster.nodes if ids is None else ids))
             for number in range(per_node)
         ]
 
@@ -394,6 +415,7 @@ class Writers:
                 else:
                     with self._lock:
                         self.written.acknowledged[payload] = reply.index
+                        self.written.times.append(time.monotonic())
 
 
 def check_written(written: Written, log: list[LogEntry]) -> None:
