@@ -101,6 +101,10 @@ $(eval $(call long,torture,tests.torture,kill$(comma) pause and cut real daemons
 $(eval $(call long,mutants,tests.mutants,plant known bugs and prove that the tests find them))
 $(eval $(call long,fuzz,tests.fuzz,feed the decoders and the core with damaged bytes))
 
+.PHONY: bench-quick
+bench-quick: setup
+	@$(BIN)/python -m tests.bench --quick $(ARGS)
+
 # ---- generated and built -------------------------------------------------------------------------
 
 .PHONY: proto

@@ -16,7 +16,7 @@ from tests.bench.load import Load
 from tests.bench.machine import BenchError, scratch
 
 _ALL: Final = ("core", "load", "status", "failover", "overload", "start-up", "snapshot")
-_DEFAULT: Final = ("core", "load", "status", "failover", "overload")
+_QUICK: Final = ("core", "load", "status", "failover", "overload")
 
 
 def _arguments() -> argparse.Namespace:
@@ -27,10 +27,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "what", nargs="*", metavar="CASE",
         help=f"any of {', '.join(_ALL)}, or single loads: "
-        f"{', '.join(case.name for case in cases.LOAD_CASES)}; default: {', '.join(_DEFAULT)}",
+        f"{', '.join(case.name for case in cases.LOAD_CASES)}; default: all",
     )  # fmt: skip
-    parser.add_argument("--all", action="store_true", help="every case, the long ones too")
-    parser.add_argument("--quick", action="store_true", help="short runs: a first impression")
+    parser.add_argument(
+        "--quick", action="store_true",
+        help=f"a first impression: short runs, and of the cases only {', '.join(_QUICK)}",
+    )  # fmt: skip
     parser.add_argument("--no-etcd", action="store_true", help="raftd alone")
     parser.add_argument("--rounds", type=int, default=0, help="runs of each load; default 3")
     parser.add_argument("--seconds", type=float, default=0, help="of each load; default 5")
@@ -40,6 +42,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--lengths", default="1000,100000,1000000", help="logs of the core case, in entries"
     )
+    parser.add_argument(
+        "--random-values", action="store_true",
+        help="values that cannot be compressed, instead of one letter repeated",
+    )  # fmt: skip
     parser.add_argument(
         "--unsafe-no-fsync", action="store_true",
         help="run raftd without fsync: not comparable, and it loses data on a power cut",
@@ -77,7 +83,7 @@ def _run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     with_etcd = not missing and not arguments.no_etcd
     if missing and not arguments.no_etcd:
         print(f"etcd is left out: install {missing}", file=sys.stderr)
-    names: list[str] = arguments.what or list(_ALL if arguments.all else _DEFAULT)
+    names: list[str] = arguments.what or list(_QUICK if quick else _ALL)
     known = {case.name: case for case in cases.LOAD_CASES}
     if unknown := [name for name in names if name not in known and name not in _ALL]:
         raise BenchError(f"unknown: {', '.join(unknown)}; see --help")
@@ -92,9 +98,8 @@ def _run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         print("fsync is off: these figures are not comparable with etcd's", file=sys.stderr)
     load = Load()
     if loads:
-        found, memory = cases.compare(
-            folder / "load", load, loads, seconds, rounds, with_etcd, options, _say
-        )
+        plan = cases.Plan(seconds, rounds, with_etcd, arguments.random_values, tuple(options))
+        found, memory = cases.compare(folder / "load", load, loads, plan, _say)
         results["load"], results["memory_mb"] = report.compared(found), memory
     if "core" in names:
         lengths = [int(length) for length in arguments.lengths.split(",")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import statistics
@@ -81,25 +82,37 @@ def _measured(run: Callable[[], Result], pids: list[int]) -> Sample:
     return Sample(result, usage.cpu, usage.rss)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How the cases are run.
+
+    Attributes:
+        seconds: Of each run.
+        rounds: Runs of each case on each system, in turn.
+        with_etcd: Whether etcd runs beside.
+        random_values: Whether values cannot be compressed.
+        options: Further options of raftd.
+    """
+
+    seconds: float
+    rounds: int
+    with_etcd: bool
+    random_values: bool = False
+    options: tuple[str, ...] = ()
+
+
 def compare(
-    folder: Path,
-    load: Load,
-    cases: tuple[LoadCase, ...],
-    seconds: float,
-    rounds: int,
-    with_etcd: bool,
-    options: list[str],
-    say: Say,
+    folder: Path, load: Load, cases: tuple[LoadCase, ...], plan: Plan, say: Say
 ) -> tuple[list[Compared], dict[str, list[float]]]:
-    """Run the cases on raftd and on etcd in turn, `rounds` times each.
+    """Run the cases on raftd and on etcd in turn.
 
     Returns the samples, and the memory of each node (MB) after the cases with small values.
     """
     found = [Compared(case) for case in cases]
     memory: dict[str, list[float]] = {}
     with ExitStack() as stack:
-        etcd = stack.enter_context(Etcd(folder / "etcd")) if with_etcd else None
-        ours = stack.enter_context(Cluster(folder / "raftd", options=options))
+        etcd = stack.enter_context(Etcd(folder / "etcd")) if plan.with_etcd else None
+        ours = stack.enter_context(Cluster(folder / "raftd", options=plan.options))
         # Every key that is read exists; both have warmed up.
         load.run(ours.sockets, clients=64, total=KEYS)
         if etcd is not None:
@@ -108,27 +121,20 @@ def compare(
             case = compared.case
             if case.size > 100_000 and not memory:
                 memory = _memory(ours, etcd)
-            for number in range(rounds):
-                say(f"{case.name}, run {number + 1} of {rounds}")
-                compared.ours.append(
-                    _measured(
-                        lambda case=case: load.run(  # type: ignore[misc]
-                            ours.sockets, op=case.op, clients=case.clients, size=case.size,
-                            keys=case.keys, seconds=seconds,
-                        ),
-                        ours.pids,
-                    )
-                )  # fmt: skip
+            for number in range(plan.rounds):
+                say(f"{case.name}, run {number + 1} of {plan.rounds}")
+                options: dict[str, Any] = {
+                    "op": case.op, "clients": case.clients, "size": case.size, "keys": case.keys,
+                    "seconds": plan.seconds, "random": int(plan.random_values),
+                }  # fmt: skip
+                # etcd's client asks its endpoints in turn: a single one of ours asks the leader in
+                # one run of three.
+                sockets = ours.sockets[number % 3 :] + ours.sockets[: number % 3]
+                run = functools.partial(load.run, sockets, **options)
+                compared.ours.append(_measured(run, ours.pids))
                 if etcd is not None:
-                    compared.etcd.append(
-                        _measured(
-                            lambda case=case: etcd.run(  # type: ignore[misc]
-                                op=case.op, clients=case.clients, size=case.size,
-                                keys=case.keys, seconds=seconds,
-                            ),
-                            etcd.pids,
-                        )
-                    )  # fmt: skip
+                    run = functools.partial(etcd.run, **options)
+                    compared.etcd.append(_measured(run, etcd.pids))
         if not memory:
             memory = _memory(ours, etcd)
     return found, memory

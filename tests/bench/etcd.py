@@ -119,12 +119,13 @@ class Etcd:
         keys: int = 0,
         total: int = 0,
         seconds: float = 0.0,
+        random: int = 0,
     ) -> Result:
         """Put load on all nodes; as `Load.run`."""
         return run_json(
             [
                 str(self._load), "-endpoints", self.endpoints, "-op", op, "-clients", str(clients),
                 "-size", str(size), "-keys", str(keys), "-total", str(total),
-                "-seconds", str(seconds),
+                "-seconds", str(seconds), f"-random={bool(random)}",
             ]
         )  # fmt: skip

@@ -5,7 +5,7 @@
  * an answer only its id and its error. Prints one JSON object.
  *
  *   load [--op put|get] [--clients N] [--depth N] [--size BYTES] [--keys N] [--offset N]
- *        (--total N | --seconds S) [--rate PER_SECOND] SOCKET...
+ *        [--random 1] (--total N | --seconds S) [--rate PER_SECOND] SOCKET...
  *
  * Closed loop: each connection keeps `depth` requests under way (1: as etcd's benchmark does).
  * Open loop (--rate): requests are sent when they are due, whether or not earlier ones have been
@@ -51,7 +51,7 @@ static int socket_count, clients = 1, depth = 1;
 static long total = 0, keys = 0, offset = 0;
 static size_t size = 256;
 static double seconds = 0, rate = 0;
-static bool put = true;
+static bool put = true, random_value;
 static volatile sig_atomic_t stopped; /* SIGTERM ends the run early; it is reported like any other. */
 
 static Connection *connections;
@@ -398,6 +398,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(name, "--clients")) clients = atoi(text);
     else if (!strcmp(name, "--depth")) depth = atoi(text);
     else if (!strcmp(name, "--size")) size = (size_t)atol(text);
+    else if (!strcmp(name, "--random")) random_value = atoi(text);
     else if (!strcmp(name, "--keys")) keys = atol(text);
     else if (!strcmp(name, "--offset")) offset = atol(text);
     else if (!strcmp(name, "--total")) total = atol(text);
@@ -414,6 +415,7 @@ int main(int argc, char **argv) {
   }
   value = grown(NULL, size + 1);
   memset(value, 'x', size);
+  for (size_t i = 0; random_value && i < size; i++) value[i] = (uint8_t)(rand() >> 8);
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   connections = calloc((size_t)clients, sizeof *connections);
   for (int i = 0; i < clients; i++) {

@@ -67,6 +67,7 @@ class Load:
         total: int = 0,
         seconds: float = 0.0,
         rate: float = 0.0,
+        random: int = 0,
     ) -> Result:
         """Put load on the nodes behind `sockets` and return what came of it.
 
@@ -74,10 +75,12 @@ class Load:
             BenchError: It could not run.
         """
         if self._program is None:
-            return _run_in_python(sockets, op, clients, size, keys, offset, total, seconds)
+            value = os.urandom(size) if random else b"x" * size
+            return _run_in_python(sockets, op, clients, value, keys, offset, total, seconds)
         options = {
             "op": op, "clients": clients, "depth": depth, "size": size, "keys": keys,
             "offset": offset, "total": total, "seconds": seconds, "rate": rate,
+            "random": random,
         }  # fmt: skip
         command = [str(self._program)]
         for name, value in options.items():
@@ -127,14 +130,13 @@ def _run_in_python(
     sockets: Sequence[Path],
     op: str,
     clients: int,
-    size: int,
+    value: bytes,
     keys: int,
     offset: int,
     total: int,
     seconds: float,
 ) -> Result:
     """The closed loop alone, and slower than the nodes are: its figures are its own limits."""
-    value = b"x" * size
     selector = selectors.DefaultSelector()
     latencies: list[float] = []
     errors: Counter[str] = Counter()

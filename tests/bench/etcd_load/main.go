@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand"
 	"os"
 	"sort"
 	"strings"
@@ -62,6 +63,7 @@ func main() {
 	keys := flag.Int64("keys", 0, "different keys; 0: a new one for each request")
 	total := flag.Int64("total", 0, "requests; 0: as many as fit into seconds")
 	seconds := flag.Float64("seconds", 0, "how long")
+	random := flag.Bool("random", false, "values that cannot be compressed")
 	flag.Parse()
 
 	var pool []*clientv3.Client
@@ -76,6 +78,11 @@ func main() {
 		pool = append(pool, client)
 	}
 	value := strings.Repeat("x", *size)
+	if *random {
+		bytes := make([]byte, *size)
+		rand.Read(bytes)
+		value = string(bytes)
+	}
 	latencies := make([][]float64, *clients)
 	errors := make([]map[string]int, *clients)
 	var next int64 = -1
