@@ -829,8 +829,23 @@ class Checker:
         elif msg_type == MsgAppendResponse:
             if not m.reject and m.index:
                 self._acknowledged(node, view, m)
-        elif msg_type in _FROM_LEADER and self.leaders.get(term) != node.id:
-            raise Violation("I1", f"node {node.id} speaks as leader of term {term}")
+        elif msg_type in _FROM_LEADER:
+            if self.leaders.get(term) != node.id:
+                raise Violation("I1", f"node {node.id} speaks as leader of term {term}")
+            if msg_type == MsgTimeoutNow:
+                self._handed_over(node, view, m.to)
+
+    def _handed_over(self, node: SimNode, view: NodeView, to: int) -> None:
+        """A leader hands over to who has all it has, and may lead (thesis section 3.10)."""
+        if node.raft.term != view.lead_term or node.raft.state is not _LEADER:
+            return
+        target = self.nodes.get(to)
+        if target is None or to not in view.conf.voters | (view.conf.new_voters or frozenset()):
+            raise Violation("I10", f"leader {node.id} hands over to {to}, which has no vote")
+        if target.disk_term() <= node.raft.term and not target.has_durably(
+            view.last, view.term_at(view.last)
+        ):
+            raise Violation("I14", f"leader {node.id} hands over to {to}, which lags")
 
     def _vote(
         self, node_id: int, view: NodeView, term: int, to: int, disk_term: int, disk_vote: int

@@ -330,8 +330,8 @@ class World:
             ) from error
         self.perform(node_id, lambda _: None)
 
-    def invoke(self, op: Op, node_id: int) -> bool:
-        """Let a client try `op` at a node; False if it was refused, so that nothing came of it."""
+    def asked(self, op: Op) -> None:
+        """A client asks for `op`, now or again."""
         if not op.invoked:
             self.step += 1
             op.invoked = self.step
@@ -341,6 +341,10 @@ class World:
                 self.ops[op.session] = op
         elif op.kind == "get":
             self.checker.count("read_retried")
+
+    def invoke(self, op: Op, node_id: int) -> bool:
+        """Let a client try `op` at a node; False if it was refused, so that nothing came of it."""
+        self.asked(op)
         taken = False
 
         def ask(node: SimNode) -> None:

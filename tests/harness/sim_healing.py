@@ -56,6 +56,7 @@ class Healing:
                 node = world.nodes[node_id]
                 if node.flushing:
                     self.run.at(0.01, FLUSH, node_id, node.incarnation)
+        self.run.quiet = True
         floor = world.checker.committed
         answered = self.run.answered
         max_timeout = 2 * settings.election_tick * settings.tick_ms
@@ -80,7 +81,8 @@ class Healing:
         needed.extend(self._quorums_to_come())
         for node in world.nodes.values():
             # Who is promoted at any moment is needed from then on.
-            needed.append(checker.conf.voters | frozenset(node.conf_state.promotable))
+            promotable = frozenset(node.conf_state.promotable)
+            needed += [voters | promotable for voters in checker.conf.quorums()]
         order = sorted(everyone)
         rng.shuffle(order)
         chosen = set(everyone)
@@ -149,6 +151,10 @@ class Healing:
             return f"still joint: {conf}"
         if leader.id not in conf.voters:
             return f"leader {leader.id} is no voter"
+        if not leader.raft.committed_in_own_term():
+            return f"leader {leader.id} has committed nothing of its term {leader.raft.term}"
+        # Without anybody proposing: its own empty entry must have done that (section 8).
+        self.run.quiet = False
         if leader.raft.raft_log.committed <= floor:
             return f"nothing was committed after {floor}"
         if self.run.answered <= answered:

@@ -90,7 +90,7 @@ class SimNode:
         self._hard = (0, 0, 0)
         self._sequence = 0
         self.pending: dict[int, Op] = {}
-        self.reads: dict[bytes, Op] = {}
+        self.reads: dict[bytes, list[Op]] = {}
         self.ready_reads: list[tuple[int, Op]] = []
         self.crash_after = 0
         """Crash at the n-th point from here; 0: do not."""
@@ -184,13 +184,17 @@ class SimNode:
     def read(self, op: Op) -> bool:
         """Ask for a linearizable read; False if it was refused at once."""
         self._sequence += 1
-        context = ORIGIN.pack(0, self.id, self.incarnation, self._sequence)
-        self.reads[context] = op
+        sequence = self._sequence
+        if self.world.settings.same_read_contexts and self.raft.is_leader():
+            # Nothing forbids a program to use a context again while it is in use.
+            sequence = 0
+        context = ORIGIN.pack(0, self.id, self.incarnation, sequence)
+        self.reads.setdefault(context, []).append(op)
         try:
             self.raw.read_index(context)
         except ProposalDropped as error:
             self.world.checker.count(f"read_dropped_{error.reason.name}")
-            del self.reads[context]
+            self.reads[context].remove(op)
             return False
         return True
 
@@ -413,8 +417,11 @@ class SimNode:
     # -- reads ---------------------------------------------------------------------------------
 
     def _confirmed(self, index: int, context: bytes) -> None:
-        op = self.reads.pop(bytes(context), None)
-        if op is not None:
+        waiting = self.reads.get(bytes(context))
+        if waiting:
+            op = waiting.pop(0)
+            if not waiting:
+                del self.reads[bytes(context)]
             self.world.read_confirmed(op, index, self)
             self.ready_reads.append((index, op))
 

@@ -121,6 +121,12 @@ class RecordingWorld(World):
         action = ("invoke", number, values, node_id)
         return bool(self._record(action, lambda: super(RecordingWorld, self).invoke(op, node_id)))
 
+    def asked(self, op: Op) -> None:
+        """As `World`."""
+        number = self.history.index(op) if op.invoked else len(self.history)
+        values = {name: getattr(op, name) for name in _OP_FIELDS}
+        self._record(("asked", number, values), lambda: super(RecordingWorld, self).asked(op))
+
     def operate(self, node_id: int, what: str, *args: Any) -> bool:
         """As `World`."""
         action = ("operate", node_id, what, *args)
@@ -213,6 +219,10 @@ class Replayed:
         except Violation as violation:
             self.violation = violation
 
+    def _say(self, text: str) -> None:
+        if self._tell:
+            self._tell(text)
+
     def _perform(self, action: Action) -> None:
         world = self.world
         what = action[0]
@@ -223,24 +233,26 @@ class Replayed:
             if self._tell:
                 self._tell(describe_message(m))
             world.deliver(m)
-        elif what == "invoke":
-            _, number, values, node_id = action
-            op = self._ops.get(number)
+        elif what in ("invoke", "asked"):
+            op = self._ops.get(action[1])
             if op is None:
-                op = self._ops[number] = Op(**values)
-            if self._tell:
-                self._tell(f"node {node_id}: client {op.client} asks for {op.kind} {op.key!r}")
-            world.invoke(op, node_id)
+                op = self._ops[action[1]] = Op(**action[2])
+            asks = f"client {op.client} asks for {op.kind} {op.key!r}"
+            if what == "asked":
+                self._say(f"{asks} of a node that stands still")
+                world.asked(op)
+                return
+            self._say(f"node {action[3]}: {asks}")
+            world.invoke(op, action[3])
         else:
-            if self._tell:
-                self._tell(f"node {action[1]}: {what} {' '.join(map(str, action[2:]))}".rstrip())
+            self._say(f"node {action[1]}: {what} {' '.join(map(str, action[2:]))}".rstrip())
             if action[1] in world.nodes:
                 getattr(world, what)(*action[1:])
         if self._tell:
             for node in world.nodes.values():
                 if node.up and node.raft.is_leader() and node.raft.term not in self._told:
                     self._told.add(node.raft.term)
-                    self._tell(f"    node {node.id} leads term {node.raft.term}")
+                    self._say(f"    node {node.id} leads term {node.raft.term}")
 
 
 def describe_message(m: Message) -> str:

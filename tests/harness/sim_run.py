@@ -90,7 +90,10 @@ class Run:
         self.slow: set[int] = set()
         self.periods: dict[int, float] = {}
         self.clients = [Client(number) for number in range(self.settings.clients)]
-        self.paused: dict[int, list[Message]] = {}
+        self.paused: dict[int, list[Callable[[], object]]] = {}
+        """What waits at nodes that stand still, in the order it came."""
+        self.quiet = False
+        """Whether clients hold back."""
         self.digest = 0
         self.last_answer = 0
         self.answered = 0
@@ -254,7 +257,7 @@ class Run:
         if (m.from_, to) in self.cut and self.rng.random() < 0.8:
             return
         if to in self.paused:
-            self.paused[to].append(m)
+            self.paused[to].append(lambda: self.deliver(m))
             return
         self.digest = (self.digest * 31 + m.msg_type + m.term) & 0xFFFFFFFF
         if self.settings.serialise:
@@ -269,14 +272,17 @@ class Run:
         if waiting is None:
             return
         self.world.operate(node_id, "resume")
-        for m in waiting:
-            self.deliver(m)
+        for happen in waiting:
+            happen()
             self.after_step()
 
     # -- Clients -------------------------------------------------------------------------------
 
     def _client_turn(self, client: Client) -> None:
         rng, settings = self.rng, self.settings
+        if self.quiet:
+            self.at(self.between((10.0, 40.0)), CLIENT, client)
+            return
         if client.op is None:
             client.sequence += 1
             client.attempts = 0
@@ -284,7 +290,12 @@ class Run:
         op = client.op
         node_id = self._pick_node()
         client.attempts += 1
-        if node_id and self.world.invoke(op, node_id):
+        if node_id in self.paused:
+            # It is in the node's socket: asked now, heard later.
+            self.world.asked(op)
+            self.paused[node_id].append(lambda: self.world.invoke(op, node_id))
+            self.at(settings.timeout_ms, TIMEOUT, client, op)
+        elif node_id and self.world.invoke(op, node_id):
             self.at(settings.timeout_ms * (0.5 + rng.random()), TIMEOUT, client, op)
         else:
             self.at(self.between((2.0, 30.0)), TIMEOUT, client, op)
@@ -309,12 +320,12 @@ class Run:
 
     def _pick_node(self) -> int:
         leader = self.world.leader()
-        if leader is not None and self.rng.random() < 0.6 and leader.id not in self.paused:
+        if leader is not None and self.rng.random() < 0.6:
             return leader.id
         up = [
             node.id
             for node in self.world.nodes.values()
-            if node.up and node.id not in self.paused and node.id not in self.excluded
+            if node.up and node.id not in self.excluded
         ]
         return self.rng.choice(up) if up else 0
 

@@ -68,6 +68,7 @@ class Settings:
     keys: int = 3
     think_ms: float = 20.0
     timeout_ms: float = 150.0
+    same_read_contexts: bool = False
     read_share: float = 0.3
     cas_share: float = 0.3
     # Phases.
@@ -118,6 +119,10 @@ FAULTS = (
     "storm",
     "snapshot_trouble",
 )
+
+
+_RARER = {"crash_all": 5.0, "isolate_leader": 2.0, "partition": 2.0, "sync_failure": 2.0}
+"""Faults that leave a group without a leader: too often, and nothing else ever happens."""
 
 
 def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
@@ -176,12 +181,17 @@ def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
         s.rates = rng.choice(((1.0, 1.0), (0.9, 1.1), (0.5, 2.0)))
     intensity = rng.choice((0.3, 1.0, 1.0, 3.0))
     for fault in FAULTS:
-        if chance() < 0.4:
-            s.faults[fault] = rng.choice((150.0, 400.0, 1000.0)) / intensity
+        if chance() < 0.35:
+            mean = rng.choice((150.0, 400.0, 1000.0)) / intensity
+            s.faults[fault] = mean * _RARER.get(fault, 1.0)
     if s.learners or s.spares or chance() < 0.3:
         s.faults.setdefault("member", 200.0)
         s.faults.setdefault("leave_joint", 200.0)
-    s.outage_ms = rng.choice(((20.0, 100.0), (50.0, 500.0), (300.0, 1500.0)))
+    s.outage_ms = rng.choice(((20.0, 100.0), (50.0, 500.0), (50.0, 500.0), (300.0, 1500.0)))
+    if chance() < 0.85:
+        # Mostly an election can succeed: its timeout is some round trips and flushes long.
+        round_trip = 2 * s.delay_ms[1] + 2 * s.flush_ms[1]
+        s.tick_ms = max(s.tick_ms, 2.0 * round_trip / s.election_tick)
     s.clients = rng.choice((1, 2, 3, 5))
     s.keys = rng.choice((1, 2, 4))
     s.think_ms = rng.choice((2.0, 20.0, 60.0))
@@ -189,6 +199,7 @@ def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
     s.read_share = rng.choice((0.0, 0.3, 0.3, 0.7))
     s.cas_share = rng.choice((0.0, 0.3, 0.6))
     s.heal_all = chance() < 0.4
+    s.same_read_contexts = chance() < 0.2 and not s.lease_reads
     s.mode = rng.choice(("core", "daemon"))
     if fixed.get("mode", s.mode) != "core":
         s.styles, s.async_fetch, s.harsh = ("async",), False, False
