@@ -56,6 +56,9 @@ SECTIONS: Final[Sections] = {
         "loglevel": Entry("raftctl.commands.process:loglevel", "Show or change how much it logs."),
         "reload": Entry("raftctl.commands.process:reload", "Have it read its settings again."),
     },
+    "Security": {
+        "tls": Entry("raftctl.commands.tls:tls", "Make certificates for peer traffic."),
+    },
     "Other": {
         "demo": Entry("raftctl.commands.demo:demo", "Run a cluster through its life, in a minute."),
         "version": Entry("raftctl.commands.version:version", "Show versions, ours and the node's."),

@@ -107,6 +107,7 @@ class Operations:
     def attach(self, parts: Parts, service: Service) -> None:
         """There is a node now."""
         self._parts = parts
+        parts.security = self.security
         config, log = self._config, self._log
         process = ProcessService(config, self.reloader, self.events, lambda: "", log)
         service.offer(process.handlers, process.streams)

@@ -24,6 +24,7 @@ from raftd.snapshot_send import Transfer
 from raftd.state_machine import CommandRefused, HistoryCompacted
 from raftd.storage import Identity, LogStore
 from raftd.transport.outbound import Outbound
+from raftd.transport.security import PLAINTEXT, Security
 from raftwire.admin import PROTOCOL_MAX, PROTOCOL_MIN, Request, Response, error_to_message
 from raftwire.errors import AdminError, Code, Outcome
 from raftwire.limits import KEY_BYTES_MAX, KIB, REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX
@@ -85,6 +86,7 @@ class Parts:
     """Loop time at which each peer was last heard from."""
     config_since: float = 0.0
     """Loop time of the last change of the configuration."""
+    security: Security = PLAINTEXT
     client_count: Callable[[], int] = lambda: 0
     refused_connections: Callable[[], Mapping[str, int]] = dict
     snapshot_info: Callable[[], SnapshotInfo | None] = lambda: None

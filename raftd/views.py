@@ -158,6 +158,13 @@ def status_reply(parts: "Parts") -> StatusReply:
     snapshot = parts.snapshot_info()
     if snapshot is not None:
         reply.snapshot.CopyFrom(snapshot)
+    material = parts.security.material
+    if material is not None:
+        reply.tls.name = str(material.name)
+        reply.tls.not_after_ms = material.not_after_ms
+        reply.tls.ca_not_after_ms = material.ca_not_after_ms
+        reply.tls.loaded_ms = material.loaded_ms
+        reply.tls.error = parts.security.error
     return reply
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -144,6 +145,8 @@ def _print_one(session: Session, reply: StatusReply) -> None:
         f"applied {reply.applied}{f' ({behind} behind)' if behind else ''} · "
         f"{format_bytes(reply.storage.bytes)} on disk · up {format_ms(reply.uptime_ms)}"
     )
+    if reply.HasField("tls"):
+        _print_tls(out, reply)
     if session.settings.verbose:
         _print_more(out, reply)
     out.line()
@@ -167,6 +170,17 @@ def _print_one(session: Session, reply: StatusReply) -> None:
             ]
         )
     out.table(["ID", "ADDR", "ROLE", "REACHABLE", "SINCE", "RTT", "VERSION", "ERROR"], rows)
+
+
+def _print_tls(out: Output, reply: StatusReply) -> None:
+    """Write how long the certificates are good for; loud only when it is not long."""
+    tls = reply.tls
+    end_ms = min(tls.not_after_ms, tls.ca_not_after_ms or tls.not_after_ms)
+    days = int((end_ms / 1000 - time.time()) // 86400)
+    style = "red" if days < 7 else "yellow" if days < 30 else ""
+    out.line(f"TLS {tls.name} · good for {days} days", style)
+    if tls.error:
+        out.line(f"  newer files are not used: {tls.error}", "red")
 
 
 def _print_more(out: Output, reply: StatusReply) -> None:

@@ -6,6 +6,8 @@ counted reason and touches nothing else.
 """
 
 import asyncio
+import errno
+import socket
 from collections import Counter
 from typing import Final, Protocol, cast
 
@@ -44,6 +46,9 @@ from raftwire.peer import (
 
 _SWEEP_INTERVAL: Final = 1.0
 _BACKLOG: Final = 128
+_ACCEPT_RETRY: Final = 1.0
+_OUT_OF: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What makes accepting fail until something is closed elsewhere."""
 
 
 class Session(Protocol):
@@ -83,43 +88,44 @@ class Connection(asyncio.Protocol):
         self.unfinished_since = 0.0
         self.held = 0
         """Bytes of an unfinished frame."""
-        self._early: list[bytes] = []
         self._certified: PeerName | None = None
+        self.handshake: asyncio.Task[None] | None = None
         self.peer = "?"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a hello, if there is room for one more."""
         transport = cast(asyncio.Transport, transport)  # uvloop's are not subclasses of it.
-        if self.enter(transport):
-            self._transport = transport
-
-    def enter(self, transport: asyncio.Transport) -> bool:
-        """Take a place among the strangers; without one the connection is closed."""
-        self._opened = asyncio.get_running_loop().time()
-        self.peer = str(transport.get_extra_info("peername"))
-        if not self._inbound.admit(self):
-            transport.abort()
-            return False
-        tune(transport)
-        return True
-
-    def certified(self, transport: asyncio.Transport, name: PeerName | None) -> None:
-        """The connection is encrypted now, and the other side has shown whose certificate it has.
-
-        What it has sent since is dealt with.
-        """
+        encryption = transport.get_extra_info("ssl_object")
+        if encryption is None:
+            self.enter(str(transport.get_extra_info("peername")))
+        else:
+            # It has been a stranger since before the handshake.
+            try:
+                self._certified = self._inbound.security.check(encryption.getpeercert(), 0)
+            except SecurityError as error:
+                self._inbound.count("tls", str(error), self.peer)
+                transport.abort()
+                return
         self._transport = transport
-        self._certified = name
-        early, self._early = self._early, []
-        for data in early:
-            self.data_received(data)
+        tune(transport)
+
+    def enter(self, peer: str) -> None:
+        """Take a place among the strangers."""
+        self._opened = asyncio.get_running_loop().time()
+        self.peer = peer
+        self._inbound.admit(self)
+
+    def make_way(self) -> None:
+        """Go at once: there is somebody newer, and this one has not said hello."""
+        if self._transport is not None:
+            self._transport.abort()
+        elif self.handshake is not None:
+            self.handshake.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Cut the bytes into frames and hand them on."""
         if self._transport is None:
-            # Right behind the handshake, before `certified` was told of its end.
-            self._early.append(data)
-            return
+            return  # It was turned away.
         if self._session is None and not self._decoder.pending_bytes:
             other = _other_protocol(data)
             if other:
@@ -244,48 +250,22 @@ class Connection(asyncio.Protocol):
             self._session = None
 
 
-class Door(asyncio.Protocol):
-    """A connection until it is encrypted: counted as a stranger from its first moment."""
-
-    def __init__(self, inbound: "Inbound") -> None:
-        self._inbound = inbound
-        self._task: asyncio.Task[None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin the handshake, if there is room for one more stranger."""
-        plain = cast(asyncio.Transport, transport)
-        # Not a byte before TLS is there to read it.
-        plain.pause_reading()
-        connection = Connection(self._inbound)
-        if connection.enter(plain):
-            self._task = asyncio.get_running_loop().create_task(self._shake(plain, connection))
-
-    async def _shake(self, plain: asyncio.Transport, connection: Connection) -> None:
-        inbound = self._inbound
-        context = inbound.security.server
-        assert context is not None
-        try:
-            encrypted = await asyncio.get_running_loop().start_tls(
-                plain,
-                connection,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
-            )
-            if encrypted is None:
-                raise ConnectionResetError("closed during the TLS handshake")
-            try:
-                certificate = encrypted.get_extra_info("ssl_object").getpeercert()
-                name = inbound.security.check(certificate, 0)
-            except SecurityError:
-                encrypted.abort()
-                raise
-        except (OSError, SecurityError, TimeoutError) as error:
-            inbound.count("tls", why_not(error), connection.peer)
-            inbound.forget(connection)
-            plain.abort()
-            return
-        connection.certified(encrypted, name)
+async def _listeners(host: str, port: int) -> list[socket.socket]:
+    """Return listening sockets, one for each address of ``host``."""
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    made: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in dict.fromkeys(found):
+            sock = socket.create_server(address, family=family, backlog=_BACKLOG)
+            sock.setblocking(False)
+            made.append(sock)
+    except BaseException:
+        for sock in made:
+            sock.close()
+        raise
+    return made
 
 
 def _other_protocol(data: bytes) -> str:
@@ -320,7 +300,8 @@ class Inbound:
         self._held_max = held_max
         self._log = log
         self._server: asyncio.Server | None = None
-        self._strangers: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._strangers: dict[Connection, None] = {}
         self._accepted: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self.refused: Counter[str] = Counter()
@@ -338,13 +319,51 @@ class Inbound:
         """
         loop = asyncio.get_running_loop()
         host, port = split_address(address)
-        self._server = await loop.create_server(
-            self._protocol, host, port, backlog=_BACKLOG, reuse_address=True
-        )
+        if self.security.server is None:
+            self._server = await loop.create_server(
+                lambda: Connection(self), host, port, backlog=_BACKLOG, reuse_address=True
+            )
+        else:
+            # Accepted here, so that a connection counts from before its handshake, and each
+            # handshake uses the certificates of its moment.
+            for sock in await _listeners(host, port):
+                self._tasks.add(loop.create_task(self._accept(sock), name="accept"))
         self._sweeper = loop.call_later(_SWEEP_INTERVAL, self._sweep)
 
-    def _protocol(self) -> asyncio.Protocol:
-        return Connection(self) if self.security.server is None else Door(self)
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with listener:
+            while True:
+                try:
+                    sock, peer = await loop.sock_accept(listener)
+                except OSError as error:
+                    self.count("accept", error.strerror or str(error), "?")
+                    if error.errno in _OUT_OF:
+                        await asyncio.sleep(_ACCEPT_RETRY)
+                    continue
+                connection = Connection(self)
+                connection.enter(str(peer))
+                task = loop.create_task(self._shake_hands(sock, connection), name="handshake")
+                connection.handshake = task
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _shake_hands(self, sock: socket.socket, connection: Connection) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection,
+                sock,
+                ssl=self.security.server,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            )
+        except (OSError, TimeoutError) as error:
+            self.count("tls", why_not(error), connection.peer)
+            self.forget(connection)
+            sock.close()
+        except asyncio.CancelledError:
+            self.forget(connection)
+            sock.close()
+            raise
 
     def keep_budget(self) -> None:
         """Close connections until the unfinished frames fit in their budget again.
@@ -366,22 +385,27 @@ class Inbound:
         for connection in list(self._accepted):
             connection.hang_up()
 
-    def admit(self, connection: Connection) -> bool:
-        """Take in a stranger, if there is room."""
-        if len(self._strangers) >= UNAUTHENTICATED_CONNECTIONS_MAX:
-            self.count("strangers", "too many connections without a hello", connection.peer)
-            return False
-        self._strangers.add(connection)
-        return True
+    def admit(self, connection: Connection) -> None:
+        """Take in a stranger. When there are too many, the one that has been there longest goes.
+
+        To refuse the newest would let a few idle connections keep every peer out; an honest one
+        says hello within moments of coming in.
+        """
+        self._strangers[connection] = None
+        if len(self._strangers) > UNAUTHENTICATED_CONNECTIONS_MAX:
+            oldest = next(iter(self._strangers))
+            self.count("strangers", "too many connections without a hello", oldest.peer)
+            del self._strangers[oldest]
+            oldest.make_way()
 
     def accept(self, connection: Connection) -> None:
         """A stranger has said a good hello."""
-        self._strangers.discard(connection)
+        self._strangers.pop(connection, None)
         self._accepted.add(connection)
 
     def forget(self, connection: Connection) -> None:
         """A connection is gone."""
-        self._strangers.discard(connection)
+        self._strangers.pop(connection, None)
         self._accepted.discard(connection)
 
     def count(self, reason: str, words: str, peer: str) -> None:
@@ -408,5 +432,7 @@ class Inbound:
             self._sweeper.cancel()
         if self._server is not None:
             self._server.close()
+        for task in self._tasks:
+            task.cancel()
         for connection in [*self._strangers, *self._accepted]:
             connection.hang_up()

@@ -11,7 +11,6 @@ Both contexts are made anew on every reload, so an authority that is gone from t
 with it the connections that it allowed; there are no session tickets to go on under an old one.
 """
 
-import asyncio
 import os
 import re
 import ssl
@@ -256,7 +255,8 @@ def _context(config: DaemonConfig, protocol: int) -> ssl.SSLContext:
     # Nodes are known by their ids, not by host names: `Security.check` compares them.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
-    context.num_tickets = 0 if protocol == ssl.PROTOCOL_TLS_SERVER else context.num_tickets
+    if protocol == ssl.PROTOCOL_TLS_SERVER:
+        context.num_tickets = 0
     try:
         context.load_verify_locations(cafile=str(config.tls_ca))
         if config.tls_crl is not None:
@@ -355,7 +355,7 @@ def _why(error: Exception) -> str:
 
 def why_not(error: BaseException) -> str:
     """Return in words why a handshake failed."""
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+    if isinstance(error, (TimeoutError, ConnectionAbortedError)):
         return "the TLS handshake was not finished in time"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {_why(error)}"
