@@ -75,8 +75,8 @@ class Load:
             BenchError: It could not run.
         """
         if self._program is None:
-            value = os.urandom(size) if random else b"x" * size
-            return _run_in_python(sockets, op, clients, value, keys, offset, total, seconds)
+            data = os.urandom(size) if random else b"x" * size
+            return _run_in_python(sockets, op, clients, data, keys, offset, total, seconds)
         options = {
             "op": op, "clients": clients, "depth": depth, "size": size, "keys": keys,
             "offset": offset, "total": total, "seconds": seconds, "rate": rate,
