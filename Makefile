@@ -22,6 +22,7 @@ define HELP
 make setup     create .venv from requirements.lock, with this project in it
 make demo      set up, then run three nodes and show a membership change on them
 make test      everything a change must pass: format, lint, types, tests
+make coverage  run the library's tests and show what they cover; less than 95 % fails
 make lint      format, lint and types only
 make format    format the code
 make proto     regenerate the code of the .proto files
@@ -64,6 +65,13 @@ demo: setup
 .PHONY: test
 test:
 	@.ci/run $(ARGS)
+
+CORE_TESTS := tests/unit/raft tests/conformance tests/paper tests/datadriven
+
+.PHONY: coverage
+coverage: setup
+	@$(BIN)/python -m coverage run -m pytest -q $(CORE_TESTS) $(ARGS)
+	@$(BIN)/python -m coverage report --show-missing --skip-covered --fail-under=95
 
 .PHONY: lint
 lint: setup
