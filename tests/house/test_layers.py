@@ -122,7 +122,14 @@ RULES = {
         ("asyncio", "time", "datetime", "socket", "select", "threading", "concurrent", "signal"),
     ),
     "the harness has no clock, socket or thread": Rule(
-        ("tests.harness",), ("asyncio", "time", "datetime", "socket", "threading", "concurrent")
+        ("tests.harness",),
+        ("asyncio", "time", "datetime", "socket", "threading", "concurrent"),
+        but=("tests.harness.processes",),  # Runs real daemons; the simulator never loads it.
+    ),
+    "the simulator starts no process": Rule(
+        ("tests.simulation", "tests.harness"),
+        ("tests.harness.processes",),
+        but=("tests.harness.processes",),
     ),
 }
 
@@ -170,18 +177,24 @@ def calls(module: Module, owner: str, *attributes: str) -> list[str]:
     ]
 
 
+def _is_seeded(name: str) -> bool:
+    return within(name, "raft", "raftwire", "tests.harness") and not within(
+        name, "tests.harness.processes"
+    )
+
+
 def test_the_core_draws_on_no_global_randomness() -> None:
     drawn = [
         use
         for module in modules()
-        if within(module.name, "raft", "raftwire", "tests.harness")
+        if _is_seeded(module.name)
         for use in calls(module, "random")
         if not use.endswith(("random.Random", "random.SystemRandom"))
     ]
     drawn += [
         f"{module.label}:{found.line} {found.module}"
         for module in modules()
-        if within(module.name, "raft", "raftwire", "tests.harness")
+        if _is_seeded(module.name)
         for found in imports(module)
         if within(found.module, "random") and found.module not in ("random", "random.Random")
     ]

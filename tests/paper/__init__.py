@@ -1,0 +1,1 @@
+"""The Raft paper, a test a sentence."""
