@@ -21,13 +21,6 @@ from tests.harness.builders import a_leader, a_member, entries_of, of_type, only
 from tests.harness.network import Loop, Network
 
 
-@pytest.fixture(params=Loop, ids=lambda loop: loop.value)
-def loop(request: pytest.FixtureRequest) -> Loop:
-    """Each of the application's loops."""
-    found: Loop = request.param
-    return found
-
-
 def test_a_proposal_reaches_everyone(loop: Loop) -> None:
     network = Network(1, 2, 3, loop=loop)
     network.elect(1)
