@@ -1,0 +1,629 @@
+"""What is done to a group: each kind begins, holds, ends, and says whether it provably happened."""
+
+from __future__ import annotations
+
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import ClassVar, Final
+
+from raftwire import Client
+from tests.harness.processes import wait_for
+from tests.torture.proxy import CHOKED, CUT, DEAF, DRIP, SLOW, all_links, between, into, out_of
+from tests.torture.scene import Scene
+
+Progress = Callable[[int], None]
+"""Waits until so many further writes are acknowledged."""
+
+
+class Fault(ABC):
+    """One thing done to the group.
+
+    Args:
+        scene: The group.
+        rng: Draws whatever there is to draw.
+        progress: Waits for the clients.
+    """
+
+    name: ClassVar[str]
+    weight: ClassVar[float] = 1.0
+    kind: ClassVar[str]
+    """The word by which it is chosen on the command line."""
+    alone: ClassVar[bool] = False
+    """Whether it is never combined with another."""
+
+    def __init__(self, scene: Scene, rng: random.Random, progress: Progress) -> None:
+        self.scene = scene
+        self.rng = rng
+        self.progress = progress
+        self.note = ""
+        """What it did, in words; for the report of a failure."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Do it."""
+
+    def end(self) -> None:  # noqa: B027  (what undoes itself has nothing to do)
+        """Undo it."""
+
+    @abstractmethod
+    def happened(self) -> bool:
+        """Whether it provably happened; asked before it ends."""
+
+    @property
+    def hold(self) -> float:
+        """Seconds that it lasts."""
+        return self.rng.choice((0.05, 0.3, 1.0, 2.5))
+
+    def some(self, count: int) -> list[int]:
+        """Draw nodes that are members and run."""
+        here = self.scene.answering()
+        return sorted(self.rng.sample(here, min(count, len(here))))
+
+    def minority(self) -> int:
+        """Return how many may fail."""
+        return (len(self.scene.nodes) - 1) // 2
+
+
+# --- processes ----------------------------------------------------------------------------------
+
+
+class Kill(Fault):
+    """kill -9 of one node."""
+
+    name = "kill one"
+    kind = "kill"
+    weight = 3.0
+    died = 0
+    victims: list[int]
+
+    def choose(self) -> list[int]:
+        """Draw the victims."""
+        return self.some(1)
+
+    def begin(self) -> None:
+        self.victims = self.choose()
+        self.note = f"{self.victims}"
+        self.died = self.scene.strike(self.victims)
+
+    def end(self) -> None:
+        self.scene.revive(self.victims)
+
+    def happened(self) -> bool:
+        return self.died == len(self.victims) > 0
+
+
+class KillLeader(Kill):
+    """kill -9 of the leader."""
+
+    name = "kill leader"
+
+    def choose(self) -> list[int]:
+        return [self.scene.leader_now()]
+
+
+class KillMajority(Kill):
+    """kill -9 of a majority."""
+
+    name = "kill majority"
+    weight = 1.0
+
+    def choose(self) -> list[int]:
+        return self.some(self.minority() + 1)
+
+
+class KillAll(Kill):
+    """kill -9 of all nodes at once."""
+
+    name = "kill all"
+    weight = 2.0
+
+    def choose(self) -> list[int]:
+        return self.scene.answering()
+
+
+class Crash(Fault):
+    """A node dies at a named place of its code; it is started again, and dies there again."""
+
+    name = "crash at a place"
+    kind = "crash"
+    weight = 3.0
+    alone = True
+    PLACES: Final = ("persist", "written", "durable", "apply", "applied", "answer", "vote")
+
+    def begin(self) -> None:
+        scene = self.scene
+        self.place = self.rng.choice(self.PLACES)
+        self.name_told = f"crash at {self.place}"
+        self.victim = scene.leader_now() if self.rng.random() < 0.5 else self.some(1)[0]
+        node = scene.node(self.victim)
+        self.before = node.said(f"failpoint {self.place} hit")
+        scene.strike([self.victim])
+        node.variables["RAFTD_FAIL"] = f"{self.place}:{self.rng.randint(1, 60)}"
+        self.note = f"{self.victim} at {node.variables['RAFTD_FAIL']}"
+        node.start()
+        self.died = False
+        if self.place == "vote":
+            # Votes are rare: have somebody ask for them.
+            node.kill()
+            node.variables["RAFTD_FAIL"] = "vote:1"
+            node.start()
+            scene.down.discard(self.victim)
+            wait_for("the victim to answer", lambda: not node.running or node.status() is not None)
+            scene.down.add(self.victim)
+            others = [i for i in scene.answering() if i != self.victim]
+            if others:
+                scene.asked(lambda c: c.transfer_leader(self.rng.choice(others)), 3.0)
+        end = time.monotonic() + 8.0
+        while node.running and time.monotonic() < end:
+            time.sleep(0.01)
+        if node.running:
+            return
+        assert node.process is not None
+        self.died = node.process.returncode == -9
+        scene.deaths += self.died
+
+    def end(self) -> None:
+        node = self.scene.node(self.victim)
+        node.variables.pop("RAFTD_FAIL", None)
+        node.kill()
+        self.scene.revive([self.victim])
+
+    def happened(self) -> bool:
+        node = self.scene.node(self.victim)
+        return self.died and node.said(f"failpoint {self.place} hit") > self.before
+
+
+class Pause(Fault):
+    """SIGSTOP of some node, SIGCONT later."""
+
+    name = "pause one"
+    kind = "pause"
+    stopped = False
+
+    def choose(self) -> list[int]:
+        """Draw the victims."""
+        return self.some(1)
+
+    def begin(self) -> None:
+        victims = self.choose()
+        self.note = f"{victims}"
+        self.stopped = self.scene.freeze(victims)
+
+    def end(self) -> None:
+        self.scene.thaw()
+
+    def happened(self) -> bool:
+        return self.stopped
+
+
+class PauseLeader(Pause):
+    """SIGSTOP of the leader for longer than an election takes."""
+
+    name = "pause leader"
+    weight = 2.0
+
+    def choose(self) -> list[int]:
+        return [self.scene.leader_now()]
+
+    @property
+    def hold(self) -> float:
+        return self.rng.choice((0.2, 2.0, 4.0))
+
+
+class PauseAll(Pause):
+    """SIGSTOP of all."""
+
+    name = "pause all"
+
+    def choose(self) -> list[int]:
+        return self.scene.answering()
+
+
+# --- links --------------------------------------------------------------------------------------
+
+
+class Links(Fault):
+    """Some links are under a rule."""
+
+    kind = "net"
+    mode: ClassVar[str] = CUT
+
+    @abstractmethod
+    def links(self) -> Iterable[tuple[int, int]]:
+        """Draw the links."""
+
+    def begin(self) -> None:
+        chosen = sorted(set(self.links()))
+        self.note = f"{chosen}"
+        self.scene.network.rule(chosen, self.mode, self.rng.choice((0.02, 0.1, 0.4)))
+
+    def end(self) -> None:
+        self.scene.network.heal()
+
+    def happened(self) -> bool:
+        return self.scene.network.touched() > 0
+
+    @property
+    def hold(self) -> float:
+        return self.rng.choice((0.3, 1.5, 3.0))
+
+    def ids(self) -> list[int]:
+        """Return all nodes."""
+        return sorted(self.scene.nodes)
+
+    def one(self) -> int:
+        """Draw the leader or anyone."""
+        if self.rng.random() < 0.5:
+            return self.scene.leader_now()
+        return self.rng.choice(self.ids())
+
+
+class Isolate(Links):
+    """One node is cut off from all others."""
+
+    name = "isolate one"
+
+    def links(self) -> Iterable[tuple[int, int]]:
+        return between([self.one()], self.ids())
+
+
+class Split(Links):
+    """A minority with the leader in it is cut off from the majority."""
+
+    name = "split"
+
+    def links(self) -> Iterable[tuple[int, int]]:
+        leader = self.scene.leader_now()
+        others = [i for i in self.ids() if i != leader]
+        with_leader = self.rng.sample(others, max(0, self.minority() - 1))
+        return between([leader, *with_leader], set(others) - set(with_leader))
+
+
+class Dumb(Links):
+    """One node hears and is not heard."""
+
+    name = "one-way out"
+
+    def links(self) -> Iterable[tuple[int, int]]:
+        return out_of([self.one()], self.ids())
+
+
+class Hearing(Links):
+    """One node is heard and does not hear."""
+
+    name = "one-way in"
+
+    def links(self) -> Iterable[tuple[int, int]]:
+        return into([self.one()], self.ids())
+
+
+class Bridge(Links):
+    """Two halves that only one node hears and is heard by."""
+
+    name = "bridge"
+
+    def links(self) -> Iterable[tuple[int, int]]:
+        ids = self.ids()
+        self.rng.shuffle(ids)
+        half = (len(ids) - 1) // 2
+        return between(ids[1 : 1 + half], ids[1 + half :])
+
+
+class Ring(Links):
+    """Each node is connected to its neighbours in a ring alone."""
+
+    name = "ring"
+
+    def links(self) -> Iterable[tuple[int, int]]:
+        ids = self.ids()
+        self.rng.shuffle(ids)
+        near = {frozenset((a, b)) for a, b in zip(ids, ids[1:] + ids[:1], strict=True)}
+        if len(ids) <= 3:
+            near.pop()
+        return [link for link in all_links(ids) if frozenset(link) not in near]
+
+
+class Scattered(Links):
+    """Nobody is connected to anybody."""
+
+    name = "all links cut"
+
+    def links(self) -> Iterable[tuple[int, int]]:
+        return all_links(self.ids())
+
+
+class Random(Links):
+    """Links cut at random, each way by itself."""
+
+    name = "random links cut"
+
+    def links(self) -> Iterable[tuple[int, int]]:
+        links = all_links(self.ids())
+        return self.rng.sample(links, self.rng.randint(1, len(links) - 1))
+
+
+class Flapping(Isolate):
+    """The links of one node go and come several times."""
+
+    name = "flapping"
+
+    def begin(self) -> None:
+        super().begin()
+        links = sorted(set(self.links()))
+        self.times = 0
+        for _ in range(6):
+            self.scene.network.rule(links, CUT)
+            time.sleep(self.rng.uniform(0.1, 0.4))
+            self.times += self.scene.network.touched()
+            self.scene.network.heal()
+            time.sleep(self.rng.uniform(0.1, 0.4))
+
+    def happened(self) -> bool:
+        return self.times > 0
+
+    @property
+    def hold(self) -> float:
+        return 0.0
+
+
+class HalfOpen(Random):
+    """Links that swallow everything and stay open."""
+
+    name = "half-open"
+    mode = DEAF
+
+
+class Choked(Random):
+    """Links on which nothing is read for a while, and what waited comes late."""
+
+    name = "zero window"
+    mode = CHOKED
+
+
+class Slow(Random):
+    """Links that deliver later."""
+
+    name = "delay"
+    mode = SLOW
+
+
+class Drip(Random):
+    """Links that deliver a few bytes at a time."""
+
+    name = "slow drip"
+    mode = DRIP
+
+
+# --- leadership and membership ------------------------------------------------------------------
+
+
+class Transfer(Fault):
+    """Leadership is handed to some other node."""
+
+    name = "transfer"
+    kind = "transfer"
+    moved = False
+
+    def begin(self) -> None:
+        leader = self.scene.leader_now()
+        others = [i for i in self.scene.voters() if i != leader and i in self.scene.answering()]
+        if not others:
+            return
+        to = self.rng.choice(others)
+        self.note = f"{leader} to {to}"
+        said = self.scene.asked(lambda client: client.transfer_leader(to), 3.0)
+        self.moved = not said and self.scene.leader_now() != leader
+
+    def happened(self) -> bool:
+        return self.moved
+
+
+class Lag(Fault):
+    """A node misses so much that it needs a snapshot, and gets one."""
+
+    name = "snapshot to a lagging node"
+    kind = "snapshot"
+    alone = True
+    done = False
+
+    def begin(self) -> None:
+        scene = self.scene
+        leader = scene.leader_now()
+        others = [i for i in scene.answering() if i != leader]
+        if not others:
+            return
+        self.victim = self.rng.choice(others)
+        self.note = f"{self.victim}"
+        before = scene.node(self.victim).status()
+        scene.strike([self.victim])
+        self.progress(30)
+        for node_id in scene.answering():
+            scene.asked(lambda c: c.compact(keep=self.rng.randint(1, 5), force=True), 3.0)
+            del node_id
+        for node in scene.all():
+            if node.running:
+                with Client(str(node.socket), timeout=5.0) as client:
+                    try:
+                        client.compact(keep=self.rng.randint(1, 5), force=True)
+                    except Exception as error:
+                        self.note += f" ({error})"
+        scene.revive([self.victim])
+        floor = before.last_index if before is not None else 0
+
+        def caught_up() -> bool:
+            status = scene.node(self.victim).status()
+            # Its log begins beyond what it held: a snapshot brought it there.
+            self.done = status is not None and status.first_index > floor + 1
+            return self.done
+
+        try:
+            wait_for("the snapshot to arrive", caught_up, 15.0)
+        except AssertionError as error:
+            self.note += f" ({error})"
+
+    def happened(self) -> bool:
+        return self.done
+
+
+class Membership(Fault):
+    """A change of membership, with the leader killed in the middle of some."""
+
+    kind = "member"
+    alone = True
+    done = False
+    weight = 1.0
+
+    def newcomer(self) -> int:
+        """Start a new node; return its id once the leader has heard of it."""
+        scene = self.scene
+        new = scene.last_id + 1
+        scene.join(new, *scene.answering()[:3])
+
+        def known() -> bool:
+            found = False
+
+            def look(client: Client) -> None:
+                nonlocal found
+                found = new in client.member_status().addrs
+
+            scene.asked(look, 1.0)
+            return found
+
+        wait_for(f"node {new} to be known", known)
+        return new
+
+    def settled(self, voters: Iterable[int]) -> bool:
+        """Wait until nothing is pending; return whether these are the voters."""
+        target = sorted(voters)
+
+        def stable() -> bool:
+            status = self.scene.nodes[self.scene.leader_now()].status()
+            return status is not None and not status.config.voters_outgoing
+
+        wait_for("the group to leave the joint state", stable)
+        return self.scene.voters() == target
+
+    def leave_out(self, gone: int) -> None:
+        """Forget a node that was removed."""
+        if gone not in self.scene.voters():
+            self.scene.drop(gone)
+
+    def stir(self) -> None:
+        """Perhaps kill somebody in the middle, or hand leadership over."""
+        what = self.rng.random()
+        if what < 0.35:
+            victim = self.scene.leader_now()
+            self.note += f", leader {victim} killed"
+            self.scene.strike([victim])
+            self.scene.revive([victim])
+        elif what < 0.5:
+            self.note += ", all killed"
+            self.scene.strike(self.scene.answering())
+            self.scene.revive()
+        elif what < 0.65:
+            self.note += ", transfer"
+            self.scene.asked(lambda client: client.transfer_leader(0), 3.0)
+
+    @property
+    def hold(self) -> float:
+        return 0.0
+
+    def happened(self) -> bool:
+        return self.done
+
+
+class Replace(Membership):
+    """One joint change brings a new voter in and an old one out: begin, stir, finalize."""
+
+    name = "begin and finalize"
+    weight = 1.5
+
+    def begin(self) -> None:
+        scene = self.scene
+        old = scene.voters()
+        new = self.newcomer()
+        gone = self.rng.choice(old)
+        target = sorted({*old, new} - {gone})
+        self.note = f"{old} to {target}"
+        said = scene.asked(lambda client: client.member_begin(target))
+        self.note += f" ({said})" if said else ""
+        self.stir()
+        self.progress(5)
+        said = scene.asked(lambda client: client.member_finalize())
+        self.note += f" ({said})" if said else ""
+        self.done = self.settled(target)
+        self.leave_out(gone)
+        if new not in scene.voters():
+            scene.drop(new)
+
+
+class Abort(Membership):
+    """A joint change is begun and given up."""
+
+    name = "begin and abort"
+    weight = 1.5
+
+    def begin(self) -> None:
+        scene = self.scene
+        old = scene.voters()
+        new = self.newcomer()
+        target = sorted({*old[1:], new})
+        self.note = f"{old} to {target} and back"
+        said = scene.asked(lambda client: client.member_begin(target))
+        began = not said
+        self.note += f" ({said})" if said else ""
+        self.stir()
+        self.progress(5)
+        said = scene.asked(lambda client: client.member_abort())
+        self.note += f" ({said})" if said else ""
+        self.done = self.settled(old) and (began or "NOT_JOINT" not in self.note)
+        if new not in scene.voters():
+            scene.drop(new)
+
+
+class AddRemove(Membership):
+    """A learner is added and becomes a voter; then an old voter is removed."""
+
+    name = "add and remove"
+
+    def begin(self) -> None:
+        scene = self.scene
+        old = scene.voters()
+        new = self.newcomer()
+        address = scene.nodes[new].address
+        self.note = f"add {new}"
+        scene.asked(lambda client: client.member_add(new, address))
+        self.stir()
+        wait_for("the new node to be a voter", lambda: new in scene.voters())
+        gone = self.rng.choice(old)
+        self.note += f", remove {gone}"
+        scene.asked(lambda client: client.member_remove(gone))
+        self.done = self.settled({*old, new} - {gone})
+        self.leave_out(gone)
+
+
+class Demote(Membership):
+    """A voter is made a learner, and a voter again."""
+
+    name = "demote and promote"
+
+    def begin(self) -> None:
+        scene = self.scene
+        old = scene.voters()
+        victim = self.rng.choice(old)
+        self.note = f"{victim} of {old}"
+        scene.asked(lambda client: client.member_demote(victim))
+        demoted = self.settled(set(old) - {victim})
+        self.stir()
+        scene.asked(lambda client: client.member_promote(victim))
+        self.done = self.settled(old) and demoted
+
+
+KINDS: Final[tuple[type[Fault], ...]] = (
+    Kill, KillLeader, KillMajority, KillAll, Crash, Pause, PauseLeader, PauseAll, Isolate, Split,
+    Dumb, Hearing, Bridge, Ring, Scattered, Random, Flapping, HalfOpen, Choked, Slow, Drip,
+    Transfer, Lag, Replace, Abort, AddRemove, Demote,
+)  # fmt: skip
+"""Everything that loopback alone allows."""

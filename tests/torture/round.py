@@ -1,0 +1,303 @@
+"""One group, some minutes of faults drawn from a seed, and the judgement of what came of it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from raftwire import AdminError, Client
+from tests.harness.checkers import Violation
+from tests.harness.processes import DEADLINE, wait_for
+from tests.torture.faults import KINDS, Fault
+from tests.torture.judge import Replay, check_by_search, check_with_log
+from tests.torture.scene import Scene
+from tests.torture.workload import Collector, Workload
+
+PROGRESS: Final = 5
+"""Writes that must be acknowledged between two faults."""
+
+
+@dataclass
+class Tally:
+    """What was done, and what was seen."""
+
+    rounds: int = 0
+    seconds: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    """Those that provably happened."""
+    doubtful: Counter[str] = field(default_factory=Counter)
+    """Those that did not, or nobody can tell."""
+    deaths: int = 0
+    acknowledged: int = 0
+    reads: int = 0
+    unknown: int = 0
+    unknown_applied: int = 0
+    refused: int = 0
+    keys_explained: int = 0
+    keys_given_up: int = 0
+    partial_logs: int = 0
+    """Rounds in which entries were compacted before they were read: judged by the search alone."""
+    compared: int = 0
+    """Entries compared between nodes."""
+    recoveries: list[tuple[float, float]] = field(default_factory=list)
+    """Seconds from each healing to the first write begun after it, and the promised bound."""
+
+    def add(self, other: Tally) -> None:
+        """Take in another tally."""
+        self.faults += other.faults
+        self.doubtful += other.doubtful
+        self.recoveries += other.recoveries
+        for name in (
+            "rounds", "seconds", "deaths", "acknowledged", "reads", "unknown", "unknown_applied",
+            "refused", "keys_explained", "keys_given_up", "partial_logs", "compared",
+        ):  # fmt: skip
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def lines(self) -> Iterator[str]:
+        """Tell it."""
+        yield (
+            f"{self.rounds} rounds, {self.seconds / 60:.1f} minutes of faults: "
+            f"{self.faults.total()} faults that provably happened, {self.deaths} kills -9"
+        )
+        for name, count in sorted(self.faults.items()):
+            yield f"  {name}: {count}"
+        for name, count in sorted(self.doubtful.items()):
+            yield f"  not proved, not counted: {name}: {count}"
+        yield (
+            f"{self.acknowledged} writes acknowledged, {self.reads} linearizable reads answered, "
+            f"{self.unknown} writes with unknown outcome ({self.unknown_applied} were applied), "
+            f"{self.refused} refused"
+        )
+        yield (
+            f"order by the log: {self.rounds - self.partial_logs} rounds whole, "
+            f"{self.partial_logs} in part; order by search: {self.keys_explained} keys explained, "
+            f"{self.keys_given_up} given up; {self.compared} entries compared between nodes"
+        )
+        if self.recoveries:
+            times = sorted(seconds for seconds, _ in self.recoveries)
+            within = sum(seconds <= bound for seconds, bound in self.recoveries)
+            yield (
+                f"{len(times)} healings: first write after {times[len(times) // 2]:.2f} s "
+                f"(median), {times[int(len(times) * 0.99)]:.2f} s (99 %), {times[-1]:.2f} s "
+                f"(longest); "
+                f"{within} within two longest election timeouts"
+            )
+
+
+@dataclass
+class Round:
+    """A round's settings, drawn from its seed."""
+
+    seed: int
+    seconds: float
+    kinds: Sequence[type[Fault]] = KINDS
+    tell: Callable[[str], None] = lambda _: None
+    make: Callable[..., Scene] = Scene
+    tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        rng = self.rng = random.Random(f"round {self.seed}")
+        self.size = rng.choice((3, 3, 3, 5))
+        self.election = rng.choice((0.5, 1.0))
+        self.options = [
+            "--election-timeout", f"{int(self.election * 1000)}ms",
+            "--heartbeat", f"{int(self.election * 100)}ms",
+            "--min-free-disk", "0",
+        ]  # fmt: skip
+        if rng.random() < 0.5:
+            # The log is cut while it is written, so that who lags needs a snapshot.
+            self.options += ["--compact-entries", "200", "--compact-trailing", "2000"]
+        if rng.random() < 0.3:
+            self.options += ["--snapshot-entries", "300"]
+        if rng.random() < 0.3:
+            self.options += ["--read-mode", "lease"]
+        if rng.random() < 0.3:
+            self.options += ["--loop", "asyncio"]
+
+    def run(self) -> Tally:
+        """Run it.
+
+        Raises:
+            Violation: Something did not hold.
+            AssertionError: The group did not recover in time.
+        """
+        self.tell(f"seed {self.seed}: {self.size} nodes, {' '.join(self.options)}")
+        scene = self.make(self.size, random.Random(f"scene {self.seed}"), *self.options)
+        with scene:
+            scene.start()
+            with (
+                Collector(scene.sockets) as collector,
+                Workload(scene.sockets, self.seed, clients=2 * self.size) as workload,
+            ):
+                began = time.monotonic()
+                try:
+                    self._torture(scene, workload)
+                    self.tally.seconds = time.monotonic() - began
+                    self._calm(scene, workload)
+                    workload.stop()
+                    if workload.failures:
+                        raise workload.failures[0]
+                    self._judge(scene, workload, collector)
+                except BaseException:
+                    self._heal(scene)
+                    raise
+            self.tally.deaths = scene.deaths
+        self.tally.rounds = 1
+        return self.tally
+
+    # --- faults ---------------------------------------------------------------------------------
+
+    def _torture(self, scene: Scene, workload: Workload) -> None:
+        def progress(count: int) -> None:
+            goal = workload.written + count
+            wait_for(f"{count} acknowledgements", lambda: workload.written >= goal)
+
+        weights = [kind.weight for kind in self.kinds]
+        progress(PROGRESS)
+        end = time.monotonic() + self.seconds
+        while time.monotonic() < end:
+            chosen = self.rng.choices(self.kinds, weights)
+            if not chosen[0].alone and self.rng.random() < 0.25:
+                second = self.rng.choices(self.kinds, weights)[0]
+                if not second.alone and second.kind != chosen[0].kind:
+                    chosen.append(second)
+            self._inflict(scene, workload, [kind(scene, self.rng, progress) for kind in chosen])
+            progress(PROGRESS)
+            scene.check_alive()
+
+    def _inflict(self, scene: Scene, workload: Workload, faults: list[Fault]) -> None:
+        begun: list[Fault] = []
+        proved: list[Fault] = []
+        try:
+            for fault in faults:
+                with _told(fault):
+                    begun.append(fault)
+                    fault.begin()
+            pause = max(fault.hold for fault in faults)
+            until = time.monotonic() + pause
+            while (left := until - time.monotonic()) > 0:
+                time.sleep(min(left, 0.05))
+            proved = [fault for fault in faults if fault.happened()]
+        finally:
+            for fault in reversed(begun):
+                fault.end()
+        healed = time.monotonic()
+        wait_for(
+            f"a write after {self._words(faults)}",
+            lambda: workload.first_after(healed) is not None or bool(workload.failures),
+        )
+        if workload.failures:
+            raise workload.failures[0]
+        first = workload.first_after(healed)
+        assert first is not None
+        self.tally.recoveries.append((first - healed, 4 * self.election))
+        for fault in faults:
+            counted = self.tally.faults if fault in proved else self.tally.doubtful
+            counted[getattr(fault, "name_told", fault.name)] += 1
+        self.tell(f"  {self._words(faults)}: {first - healed:.2f} s")
+
+    @staticmethod
+    def _words(faults: list[Fault]) -> str:
+        return " and ".join(f"{fault.name} {fault.note}" for fault in faults)
+
+    def _heal(self, scene: Scene) -> None:
+        scene.network.heal()
+        scene.thaw()
+
+    # --- judgement ------------------------------------------------------------------------------
+
+    def _calm(self, scene: Scene, workload: Workload) -> None:
+        """Heal everything and wait until the group is whole again."""
+        self._heal(scene)
+        scene.revive()
+        calm = time.monotonic()
+        wait_for("a write when all is healed", lambda: workload.first_after(calm) is not None)
+        scene.check_alive()
+
+    def _judge(self, scene: Scene, workload: Workload, collector: Collector) -> None:
+        members = sorted(scene.voters())
+        last = scene.catch_up(members)
+        scene.check_alive()
+        collector.finish()
+        self._verify(scene)
+        tally = self.tally
+        writes = [op for op in workload.history if op.kind != "get"]
+        tally.acknowledged = sum(1 for op in writes if op.returned)
+        tally.reads = len(workload.history) - len(writes)
+        tally.refused = len(workload.refused)
+        tally.unknown = len(writes) - tally.acknowledged
+        whole = not collector.gaps and min(collector.log, default=0) <= 2
+        self._compare(scene, members, collector, last)
+        committed = {op.session for op in writes}
+        if whole:
+            state = check_with_log(workload.history, workload.refused, collector.log)
+            committed = set(state.first)
+            tally.unknown_applied = sum(
+                not op.returned and op.session in committed for op in writes
+            )
+            self._compare_state(scene, members, state)
+        else:
+            tally.partial_logs = 1
+        tally.keys_explained, tally.keys_given_up = check_by_search(workload.history, committed)
+
+    def _verify(self, scene: Scene) -> None:
+        """Have the members compare their own hashes of what they applied."""
+        found = ""
+
+        def agreed() -> bool:
+            nonlocal found
+            try:
+                with scene.client(*scene.answering(), timeout=10.0) as client:
+                    reply = client.verify()
+            except AdminError as error:
+                found = str(error)
+                return False
+            found = str(reply)
+            return reply.ok
+
+        try:
+            wait_for("the members' hashes to agree", agreed, 15.0)
+        except AssertionError:
+            raise Violation("verify", f"the members' hashes differ: {found}") from None
+
+    def _compare(self, scene: Scene, members: list[int], collector: Collector, last: int) -> None:
+        """Compare what each node still has with what was read while it ran."""
+        for node_id in members:
+            log = scene.applied(node_id)
+            if [e.index for e in log] != list(range(log[0].index, log[-1].index + 1)):
+                raise Violation("log", f"the log of node {node_id} has holes")
+            for entry in log:
+                known = collector.log.setdefault(entry.index, entry)
+                if known != entry:
+                    raise Violation("log", f"node {node_id} has {entry}, another had {known}")
+            if log[-1].index < last:
+                raise Violation("log", f"node {node_id} ends at {log[-1].index}, not {last}")
+            self.tally.compared += len(log)
+
+    def _compare_state(self, scene: Scene, members: list[int], state: Replay) -> None:
+        """Compare each node's store with the replayed log: a doubled write shows in `version`."""
+        expected = {
+            key: (state.values[key][-1], state.changes[key], times[-1])
+            for key, times in state.times.items()
+        }
+        for node_id in members:
+            with Client(str(scene.nodes[node_id].socket), timeout=DEADLINE) as client:
+                found = {pair.key: (pair.value, pair.version) for pair in client.kv.range(page=500)}
+            if found != {key: value[:2] for key, value in expected.items()}:
+                wrong = [k for k in {*found, *expected} if found.get(k) != expected.get(k, ())[:2]]
+                raise Violation("state", f"node {node_id} differs at {wrong[:5]}")
+
+
+@contextmanager
+def _told(fault: Fault) -> Iterator[None]:
+    """Name the fault in what goes wrong while it begins."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"while: {fault.name} {fault.note}")
+        raise
