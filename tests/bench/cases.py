@@ -24,6 +24,8 @@ from tests.bench.machine import BenchError, UsageMeter, rss_mb, wait_for
 KEYS: Final = 10_000
 """Different keys that are read; all are written before."""
 
+_KEEP_ALL: Final = ("--compact-entries", "0", "--snapshot-entries", "0", "--snapshot-bytes", "0")
+
 Say = Callable[[str], None]
 
 
@@ -275,7 +277,9 @@ def snapshot(folder: Path, load: Load, gigabytes: float, say: Say) -> dict[str, 
     """Make a snapshot of a large state while clients write; its rate, and their p99 meanwhile."""
     size = 1_000_000
     count = int(gigabytes * 1e9 / size)
-    with Cluster(folder / "raftd", options=["--snapshot-entries", "0"]) as ours:
+    with Cluster(
+        folder / "raftd", options=["--snapshot-entries", "0", "--snapshot-bytes", "0"]
+    ) as ours:
         say(f"snapshot: writing {gigabytes:g} GB")
         load.run(ours.sockets, clients=8, size=size, total=count)
         calm = load.run(ours.sockets, clients=64, offset=10**6, keys=KEYS, seconds=5)
@@ -308,7 +312,7 @@ def snapshot(folder: Path, load: Load, gigabytes: float, say: Say) -> dict[str, 
 
 def start_up(folder: Path, load: Load, entries: int, say: Say) -> dict[str, Any]:
     """Start a node again whose log holds that many entries; seconds until it has applied all."""
-    with Cluster(folder / "raftd", options=["--snapshot-entries", "0"]) as ours:
+    with Cluster(folder / "raftd", options=_KEEP_ALL) as ours:
         say(f"start-up: writing {entries:,} entries")
         written = load.run(ours.sockets, clients=256, depth=16, size=32, keys=KEYS, total=entries)
         ours.wait_settled(120)
