@@ -37,6 +37,21 @@ SECTIONS: Final[Sections] = {
         "events": Entry("raftctl.commands.events:events", "Show what happened, and what happens."),
         "metrics": Entry("raftctl.commands.metrics:metrics", "Print the node's metrics."),
     },
+    "Data on disk": {
+        "snapshot": Entry(
+            "raftctl.commands.snapshot:snapshot", "Make, save, check and restore snapshots."
+        ),
+        "compact": Entry("raftctl.commands.compact:compact", "Drop the beginning of the log."),
+        "verify": Entry(
+            "raftctl.commands.verify:verify", "Compare what all members have applied."
+        ),
+        "offline": Entry(
+            "raftctl.commands.offline:offline", "Look into the data of a node that is stopped."
+        ),
+        "recover": Entry(
+            "raftctl.commands.recover:recover", "Save a group that lost its majority for good."
+        ),
+    },
     "Leadership": {
         "campaign": Entry(
             "raftctl.commands.leadership:campaign", "Have a node stand for election."

@@ -9,7 +9,7 @@ from raftwire.errors import AdminError, Code, ExitCode, LocalError, Outcome, Wir
 if TYPE_CHECKING:
     import click
 
-__all__ = ["EXIT_MEANINGS", "CtlError", "ExitCode", "from_usage", "from_wire"]
+__all__ = ["EXIT_MEANINGS", "CtlError", "ExitCode", "from_file", "from_usage", "from_wire"]
 
 EXIT_MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.OK: "It worked.",
@@ -91,6 +91,17 @@ class CtlError(Exception):
             "retry_after_ms": self.retry_after_ms,
             "details": self.details,
         }
+
+
+def from_file(path: object, error: OSError) -> CtlError:
+    """Turn the failure of a local file into an error that is told to the user."""
+    return CtlError(
+        "FILE",
+        f"{path}: {error.strerror or error}.",
+        hint="",
+        outcome=Outcome.NOT_APPLIED,
+        exit_code=ExitCode.FAILED,
+    )
 
 
 def from_wire(error: WireError) -> CtlError:

@@ -18,7 +18,7 @@ from typing import Final
 
 from raft import Config, InvariantViolation, RawNode
 from raft.eraftpb import ConfState
-from raftd import __version__
+from raftd import __version__, recover
 from raftd.admin import AdminServer, SocketInUse
 from raftd.applier import Applier
 from raftd.config import TICKS_PER_HEARTBEAT, DaemonConfig
@@ -237,14 +237,21 @@ class Daemon:
         self.operations.opening()
         kv = RocksStore.open(directory)
         try:
-            return LogStore.open(
+            store = LogStore.open(
                 kv,
                 node_id=config.node_id,
                 state_machine=config.state_machine if chosen else None,
             )
+            plan = recover.recovered(kv)
         except BaseException:
             kv.close()
             raise
+        if plan is not None:
+            self.log.info(
+                "recovered data",
+                old_cluster=plan.old_cluster_id, lost=plan.lost, may_lose=plan.may_lose,
+            )  # fmt: skip
+        return store
 
     def _bootstrap(self, directory: Path) -> LogStore:
         config = self.config

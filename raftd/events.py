@@ -29,6 +29,7 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "dump": ("life", "What every task was doing, asked for with SIGUSR1."),
     "library": ("life", "A message of a library."),
     "made a new group's member": ("life", "A data directory was made, from --peers."),
+    "recovered data": ("life", "It was made a group's of its own when another lost its majority."),
     "found the group, waiting to be added": ("life", "A data directory was made, from --join."),
     "no group to join here yet": ("life", "A node named in --join did not answer as one."),
     "peers differ": ("life", "--peers and the group's own membership, which is used."),

@@ -32,6 +32,7 @@ class IdentityError(Exception):
         |-- WrongStateMachine    its group runs another state machine
         |-- NewerFormat          a newer raftd wrote it
         |-- MissingMeta          its identity or its bounds are gone
+        |-- RecoveryUnfinished   it is between an old group and a new one
         `-- RegressedError       it holds less than it did
     """
 
@@ -62,6 +63,10 @@ class NewerFormat(IdentityError):
 
 class MissingMeta(IdentityError):
     """The records that say whose store this is are gone."""
+
+
+class RecoveryUnfinished(IdentityError):
+    """The recovery of the store was interrupted."""
 
 
 class RegressedError(IdentityError):

@@ -26,6 +26,7 @@ ADDRESSES: Final = b"addresses"
 SETTINGS: Final = b"settings"
 EPOCH: Final = b"epoch"
 OPENS: Final = b"opens"
+RECOVERED: Final = b"recovered"
 
 SESSION_BY_KEY: Final = b"k"
 SESSION_BY_AGE: Final = b"o"

@@ -42,6 +42,7 @@ from raftd.identity import (
     IdentityError,
     MissingMeta,
     NotInitialized,
+    RecoveryUnfinished,
     RegressedError,
     WrongCluster,
     WrongNode,
@@ -66,6 +67,8 @@ VERIFY_BYTES: Final = 8 * 1024 * 1024
 SIDE_IDENTITY: Final = "identity"
 SIDE_BOUNDS: Final = "bounds"
 SIDE_INITIALIZING: Final = "initializing"
+SIDE_RECOVERING: Final = "recovering"
+"""Exists while a survivor's store is being turned into that of a new group; see raftd.recover."""
 
 _LOG = ColumnFamily.LOG
 _META = ColumnFamily.META
@@ -258,6 +261,11 @@ class LogStore:
             IdentityError: One of its subclasses; the store is not one to start from.
             CorruptionError: The store is damaged.
         """
+        if kv.side_read(SIDE_RECOVERING) is not None:
+            raise RecoveryUnfinished(
+                "a recovery was begun on this store and not finished, so it belongs to no group;"
+                " run the same raftctl recover apply again, it goes on where it stopped"
+            )
         identity = cls._load_identity(kv)
         expect(identity, node_id, cluster_id, state_machine)
         store = cls(kv, identity)
@@ -267,6 +275,17 @@ class LogStore:
         store._load_log(verify_entries)
         if not read_only:
             store._count_opening()
+        return store
+
+    @classmethod
+    def open_for_recovery(cls, kv: KeyValueStore, identity: Identity) -> LogStore:
+        """Open a store whose recovery was interrupted, to go on with it; nothing is written.
+
+        Its guards may be those of the old group or of the new one: they are not looked at.
+        """
+        store = cls(kv, identity)
+        store._load_meta()
+        store._load_log(VERIFY_ENTRIES)
         return store
 
     @staticmethod
@@ -777,6 +796,10 @@ class LogStore:
     def opens(self) -> int:
         """How often this store has been opened, this time included."""
         return self._opens
+
+    def term_runs(self) -> list[tuple[int, int]]:
+        """Return where each term begins in the log, as (first index, term), ascending."""
+        return list(zip(self._runs.starts, self._runs.terms, strict=True))
 
     def load_addresses(self) -> dict[int, str]:
         """Return the members' addresses as of the applied index."""

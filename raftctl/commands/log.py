@@ -111,7 +111,7 @@ def show(
         low,
         high,
         last=last or 0,
-        types=_types(types),
+        types=entry_types(types),
         applied=not uncommitted,
         uncommitted=uncommitted,
     )
@@ -144,7 +144,7 @@ def tail(
     first = from_index or 0
     if follow and last == 0 and not from_index:
         first = session.call(admin.log_stat()).applied + 1
-    kinds, count = _types(types), 0 if first else last
+    kinds, count = entry_types(types), 0 if first else last
     if not follow:
         _print(session, admin.log_read(first, last=count, types=kinds, applied=True), decode)
         return
@@ -155,7 +155,7 @@ def tail(
             first, last=count, types=kinds, follow=True, applied=True, timeout=None
         ):
             for entry in page.entries:
-                out.record(_fields(entry), partial(_line, out, entry, decode))
+                out.record(entry_fields(entry), partial(entry_line, out, entry, decode))
 
 
 @command("digest")
@@ -173,7 +173,7 @@ def digest(session: Session, *, range_: tuple[int, int] | None, types: str) -> N
     low, high = range_ or (0, 0)
     total = hashlib.sha256()
     count = first = last = 0
-    call = admin.log_read(low, high, types=_types(types), applied=True)
+    call = admin.log_read(low, high, types=entry_types(types), applied=True)
     for entry in _entries(session, call):
         head = f"{entry.index} {entry.term} {entry.type} {len(entry.data)}\n"
         total.update(head.encode() + entry.data)
@@ -211,15 +211,15 @@ def _print(session: Session, call: Call[LogReadReply], decode: str) -> None:
     if out.format == "json":
         replies = list(session.stream(call, timeout=PAGE_TIMEOUT))
         data = to_dict(replies[-1]) if replies else {}
-        data["entries"] = [_fields(entry) for reply in replies for entry in reply.entries]
+        data["entries"] = [entry_fields(entry) for reply in replies for entry in reply.entries]
         out.result(session.meta, data)
         return
     entries = _entries(session, call)
     if out.machine:
-        out.result(session.meta, {}, rows=(_fields(entry) for entry in entries))
+        out.result(session.meta, {}, rows=(entry_fields(entry) for entry in entries))
     else:
         for entry in entries:
-            _line(out, entry, decode)
+            entry_line(out, entry, decode)
 
 
 def _entries(session: Session, call: Call[LogReadReply]) -> Iterator[LogEntry]:
@@ -227,11 +227,13 @@ def _entries(session: Session, call: Call[LogReadReply]) -> Iterator[LogEntry]:
         yield from reply.entries
 
 
-def _fields(entry: LogEntry) -> dict[str, object]:
+def entry_fields(entry: LogEntry) -> dict[str, object]:
+    """Return an entry as it stands in ``--json`` answers."""
     return {**to_dict(entry), "bytes": len(entry.data)}
 
 
-def _line(out: Output, entry: LogEntry, decode: str) -> None:
+def entry_line(out: Output, entry: LogEntry, decode: str) -> None:
+    """Write an entry as a line for people."""
     if entry.type == "normal":
         text = f"{len(entry.data)}B {_decoded(entry.data, decode)}"
         if entry.key:
@@ -255,7 +257,8 @@ def _decoded(data: bytes, decode: str) -> str:
     return printable(data)
 
 
-def _types(text: str) -> list[str]:
+def entry_types(text: str) -> list[str]:
+    """Return the types in a list with commas; CtlError if one is none."""
     types = [part.strip() for part in text.split(",") if part.strip()]
     for type_ in types:
         if type_ not in TYPES:

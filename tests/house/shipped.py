@@ -195,11 +195,23 @@ def _commands(group: Group, path: tuple[str, ...], *, groups: bool) -> list[str]
         for name in entries:
             command = group.get_command(context, name)
             assert command is not None
-            if isinstance(command, Group) and not groups:
-                continue
-            shown += _command(command, (*path, name))
+            if isinstance(command, Group):
+                shown += _leaves(command, (*path, name)) if groups else []
+            else:
+                shown += _command(command, (*path, name))
         if shown:
             lines += [f".Ss {title}", ".Bl -tag -width Ds", *shown, ".El"]
+    return lines
+
+
+def _leaves(group: Group, path: tuple[str, ...]) -> list[str]:
+    """Return the commands of a group inside a group: they stand among their neighbours."""
+    lines: list[str] = []
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        lines += _command(command, (*path, name))
     return lines
 
 
