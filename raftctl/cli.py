@@ -42,9 +42,7 @@ SECTIONS: Final[Sections] = {
             "raftctl.commands.snapshot:snapshot", "Make, save, check and restore snapshots."
         ),
         "compact": Entry("raftctl.commands.compact:compact", "Drop the beginning of the log."),
-        "verify": Entry(
-            "raftctl.commands.verify:verify", "Compare what all members have applied."
-        ),
+        "verify": Entry("raftctl.commands.verify:verify", "Compare what all members have applied."),
         "offline": Entry(
             "raftctl.commands.offline:offline", "Look into the data of a node that is stopped."
         ),
