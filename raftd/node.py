@@ -27,9 +27,17 @@ from raft import (
     SoftState,
     StateRole,
 )
-from raft.eraftpb import ConfState, Message, MsgPropose, MsgSnapshot, Snapshot
+from raft.eraftpb import (
+    ConfState,
+    Message,
+    MsgPropose,
+    MsgRequestVoteResponse,
+    MsgSnapshot,
+    Snapshot,
+)
 from raftd.applier import Applied
 from raftd.config import TICKS_PER_HEARTBEAT, DaemonConfig
+from raftd.failpoints import armed, hit
 from raftd.flush import Flusher, FlushTimes
 from raftd.log import Log
 from raftd.measures import Durations
@@ -179,6 +187,8 @@ class Node:
         self.on_turn_end: Callable[[], None] = _nothing
         """Called at the end of each turn: the time to send what was answered."""
         self.on_conf_change: Callable[[ConfState], None] = _nothing_with
+        self.on_refused: Callable[[int], None] = _nothing_with
+        """Called with who sent a message that no honest member sends."""
         self.on_snapshot_installed: Callable[[Snapshot], None] = _nothing_with
         self._conf_seen: tuple[int, int, tuple[int, ...]] = (-1, 0, ())
 
@@ -239,6 +249,7 @@ class Node:
                 # Snapshots come with their file, on a connection of their own; proposals as
                 # forwards, which are looked into one by one.
                 self.validator.count(Reason.MISPLACED_FIELD)
+                self._refused(peer_id, str(Reason.MISPLACED_FIELD))
                 continue
             self._inbox.append((peer_id, message))
         self.schedule()
@@ -693,6 +704,7 @@ class Node:
 
     def _refused(self, peer_id: int, reason: str) -> None:
         self.counters.messages_refused += 1
+        self.on_refused(peer_id)
         if self.counters.messages_refused % 1000 == 1:
             self._log.warning(
                 "refused a message", peer=peer_id, reason=reason,
@@ -772,7 +784,8 @@ class Node:
             for entry in entries:
                 context, data = entry.context, entry.data
                 if not valid_forward(context, data, peer_id):
-                    self._refused(peer_id, "bad_forward")
+                    self.validator.count(Reason.BAD_FORWARD)
+                    self._refused(peer_id, str(Reason.BAD_FORWARD))
                 elif len(data) > limit:
                     self._refuse_forward(
                         peer_id, [context], Code.TOO_LARGE,
@@ -867,6 +880,7 @@ class Node:
             started = time.perf_counter()
             self._sync()
             self.flush_times.note(time.perf_counter() - started)
+            hit("durable")
             self._driver.end_sync(mark)
             self._pump()
         except Exception as error:
@@ -883,6 +897,7 @@ class Node:
             return
         self.flush_times.note(seconds)
         try:
+            hit("durable")
             self._driver.end_sync(mark)
             self._pump()
         except Exception as error:
@@ -895,6 +910,8 @@ class Node:
         # Entries first: disks wait for them. What only tells of a commit comes after the answers of
         # the clients who wait for it.
         answers_first = effects.applied and not any(message.entries for message in messages)
+        if _DIES_AT_A_VOTE and any(map(_is_vote, messages)):
+            hit("vote")
         if messages and not answers_first:
             self._network.send(messages)
         if effects.soft_state is not None:
@@ -925,6 +942,7 @@ class Node:
             self.schedule()
 
     def _answer(self, applied: Sequence[Applied]) -> None:
+        hit("answer")
         pending = self._proposals.pending
         mine, node_id = self.incarnation, self.id
         counters = self.counters
@@ -1032,6 +1050,13 @@ _HELD_CODES: Final = frozenset(
     {Code.NO_LEADER.value, Code.NOT_LEADER.value, Code.TRANSFER_IN_PROGRESS.value}
 )
 """Refusals of a forward after which the proposal waits for the next leader."""
+
+
+_DIES_AT_A_VOTE: Final = armed() == "vote"
+
+
+def _is_vote(message: Message) -> bool:
+    return message.msg_type == MsgRequestVoteResponse and not message.reject
 
 
 def _no_sync() -> None:

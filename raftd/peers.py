@@ -54,6 +54,7 @@ class Peers:
         self._links_due = links_due
         self._log = log
         self.connections: dict[int, Connection] = {}
+        node.on_refused = self._struck
 
     def mine(self) -> Expectations:
         """Return what this node expects of a hello."""
@@ -77,6 +78,11 @@ class Peers:
             former.hang_up()
         self.connections[hello.node_id] = connection
         return PeerSession(self, hello.node_id, connection)
+
+    def _struck(self, peer_id: int) -> None:
+        connection = self.connections.get(peer_id)
+        if connection is not None:
+            connection.strike()
 
     def hang_up(self, ids: frozenset[int]) -> None:
         """Close the connections of members that have left."""

@@ -76,6 +76,7 @@ class Reason(StrEnum):
     BAD_SNAPSHOT = "bad_snapshot"
     BAD_CONTEXT = "bad_context"
     MISPLACED_FIELD = "misplaced_field"
+    BAD_FORWARD = "bad_forward"
 
 
 _FROM_PEERS: Final = frozenset(
