@@ -180,6 +180,8 @@ class Progress:
             if request_snapshot:
                 self.pending_request_snapshot = request_snapshot
             else:
+                # What was sent beyond is sent again: the window holds nothing of it.
+                self.ins.reset()
                 self._send_again_from(self.matched + 1)
             return True
         if request_snapshot:
