@@ -67,6 +67,9 @@ class Violation(AssertionError):
         self.check = check
         self.text = text
 
+    def __reduce__(self) -> tuple[type[Violation], tuple[str, str]]:
+        return Violation, (self.check, self.text)
+
 
 # -- Configurations, by the rules as written down, not by the code ------------------------------
 

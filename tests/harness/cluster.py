@@ -183,6 +183,9 @@ class World:
 
     def send(self, node: SimNode, messages: Sequence[Message]) -> None:
         """`node` lets messages leave."""
+        raft = node.raft
+        if raft.is_leader() and raft.term not in self.checker.leaders:
+            self.checker.observe(node)
         sent = self.checker.sent
         for m in messages:
             sent(node, m)

@@ -142,6 +142,8 @@ class Faults:
 
     def _fault_pause(self) -> None:
         node = self._some_node()
+        if self.rng.random() < 0.4:
+            node = self.world.leader() or node
         if node is None or node.id in self.run.paused:
             return
         self.run.paused[node.id] = []
@@ -168,6 +170,16 @@ class Faults:
         if node is not None:
             target = self.rng.choice(sorted(self.world.nodes))
             self.world.operate(node.id, "transfer", target)
+
+    def _fault_hand_over_unheard(self) -> None:
+        """A leader hands over, and hears nothing of what comes of it."""
+        leader = self.world.leader()
+        if leader is None or leader.id in self.run.paused:
+            return
+        others = sorted(self.world.nodes.keys() - {leader.id})
+        if others:
+            self.world.operate(leader.id, "transfer", self.rng.choice(others))
+            self._cut_for_a_while({(other, leader.id) for other in others})
 
     def _fault_campaign(self) -> None:
         node = self._some_node()

@@ -90,8 +90,8 @@ class Run:
         self.slow: set[int] = set()
         self.periods: dict[int, float] = {}
         self.clients = [Client(number) for number in range(self.settings.clients)]
-        self.paused: dict[int, list[Callable[[], object]]] = {}
-        """What waits at nodes that stand still, in the order it came."""
+        self.paused: dict[int, list[tuple[bool, Callable[[], object]]]] = {}
+        """What waits at nodes that stand still, in the order it came; whether a client sent it."""
         self.quiet = False
         """Whether clients hold back."""
         self.digest = 0
@@ -257,7 +257,7 @@ class Run:
         if (m.from_, to) in self.cut and self.rng.random() < 0.8:
             return
         if to in self.paused:
-            self.paused[to].append(lambda: self.deliver(m))
+            self.paused[to].append((False, lambda: self.deliver(m)))
             return
         self.digest = (self.digest * 31 + m.msg_type + m.term) & 0xFFFFFFFF
         if self.settings.serialise:
@@ -272,7 +272,10 @@ class Run:
         if waiting is None:
             return
         self.world.operate(node_id, "resume")
-        for happen in waiting:
+        if self.rng.random() < 0.5:
+            # Sockets have no order among each other: clients may be heard first.
+            waiting.sort(key=lambda one: not one[0])
+        for _, happen in waiting:
             happen()
             self.after_step()
 
@@ -293,7 +296,7 @@ class Run:
         if node_id in self.paused:
             # It is in the node's socket: asked now, heard later.
             self.world.asked(op)
-            self.paused[node_id].append(lambda: self.world.invoke(op, node_id))
+            self.paused[node_id].append((True, lambda: self.world.invoke(op, node_id)))
             self.at(settings.timeout_ms, TIMEOUT, client, op)
         elif node_id and self.world.invoke(op, node_id):
             self.at(settings.timeout_ms * (0.5 + rng.random()), TIMEOUT, client, op)
@@ -358,6 +361,8 @@ def run_seed(seed: int, steps: int = 2000, **fixed: Any) -> Outcome:
     gc.disable()
     try:
         return Run(seed, draw(seed, steps, **fixed)).run()
+    except Violation as violation:  # The group cannot even be made.
+        return Outcome(seed, violation=violation)
     finally:
         if enabled:
             gc.enable()

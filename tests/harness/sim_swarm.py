@@ -110,6 +110,7 @@ FAULTS = (
     "slow_disk",
     "sync_failure",
     "transfer",
+    "hand_over_unheard",
     "campaign",
     "member",
     "leave_joint",
@@ -121,12 +122,18 @@ FAULTS = (
 )
 
 
-_RARER = {"crash_all": 5.0, "isolate_leader": 2.0, "partition": 2.0, "sync_failure": 2.0}
+_RARER = {
+    "crash_all": 5.0,
+    "isolate_leader": 2.0,
+    "partition": 2.0,
+    "sync_failure": 2.0,
+    "hand_over_unheard": 2.0,
+}
 """Faults that leave a group without a leader: too often, and nothing else ever happens."""
 
 
 def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
-    """Return the settings of `seed`; `fixed` ones are as given."""
+    """Return the settings of `seed`; `fixed` ones are as given, ``more_faults`` are added."""
     rng = random.Random(f"swarm {seed}")
     chance = rng.random
     settings = Settings(steps=steps)
@@ -198,6 +205,13 @@ def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
     s.timeout_ms = rng.choice((60.0, 150.0, 400.0))
     s.read_share = rng.choice((0.0, 0.3, 0.3, 0.7))
     s.cas_share = rng.choice((0.0, 0.3, 0.6))
+    if s.lease_reads:
+        # What a lease may get wrong takes a deposed leader, and somebody who asks it just then.
+        s.read_share = rng.choice((0.4, 0.7))
+        s.clients, s.think_ms, s.keys = rng.choice((3, 5)), 2.0, rng.choice((1, 2))
+        for fault in ("isolate_leader", "pause", "hand_over_unheard"):
+            s.faults.setdefault(fault, rng.choice((300.0, 1000.0)))
+        s.outage_ms = (0.5 * s.election_tick * s.tick_ms, 4.0 * s.election_tick * s.tick_ms)
     s.heal_all = chance() < 0.4
     s.same_read_contexts = chance() < 0.2 and not s.lease_reads
     s.mode = rng.choice(("core", "daemon"))
@@ -205,5 +219,8 @@ def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
         s.styles, s.async_fetch, s.harsh = ("async",), False, False
     s.save_entries = rng.choice((0, 1, 5, 50))
     for name, value in fixed.items():
-        setattr(settings, name, value)
+        if name == "more_faults":
+            settings.faults = {**settings.faults, **value}
+        else:
+            setattr(settings, name, value)
     return settings
