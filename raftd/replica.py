@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from raft import InvariantViolation
 from raft.eraftpb import HardState
 from raftd.applier import Applied, Applier
+from raftd.failpoints import hit
 from raftd.kvstore import Batch
 from raftd.plan import Plan
 from raftd.snapshot import Staged, install
@@ -64,7 +65,11 @@ class Replica:
             if not plan.committed:
                 return ()
             batch = store.new_batch()
-        applied = applier.stage(batch, plan.committed) if plan.committed else ()
+        applied: Sequence[Applied] = ()
+        if plan.committed:
+            hit("apply")
+            applied = applier.stage(batch, plan.committed)
+            hit("applied")
         if applier.due:
             applier.save(batch)
             self._write(batch)
@@ -89,4 +94,6 @@ class Replica:
             self._store.set_hard_state(batch, self._hard_state)
             self._hard_state = None
         self.bytes_written += batch.size_bytes
+        hit("persist")
         self._store.write(batch)
+        hit("written")

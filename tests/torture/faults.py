@@ -8,10 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import ClassVar, Final
 
-from raftwire import Client
+from raftwire import AdminError, Client
 from tests.harness.processes import wait_for
 from tests.torture.proxy import CHOKED, CUT, DEAF, DRIP, SLOW, all_links, between, into, out_of
 from tests.torture.scene import Scene
+
+_KEPT: Final = 150
+"""Entries left in a log that is cut so that a node needs a snapshot."""
 
 Progress = Callable[[int], None]
 """Waits until so many further writes are acknowledged."""
@@ -130,7 +133,7 @@ class Crash(Fault):
     kind = "crash"
     weight = 3.0
     alone = True
-    PLACES: Final = ("persist", "written", "durable", "apply", "applied", "answer", "vote")
+    PLACES: ClassVar[tuple[str, ...]] = ("persist", "written", "durable", "apply", "applied", "answer", "vote")
 
     def begin(self) -> None:
         scene = self.scene
@@ -438,17 +441,14 @@ class Lag(Fault):
         self.note = f"{self.victim}"
         before = scene.node(self.victim).status()
         scene.strike([self.victim])
-        self.progress(30)
+        self.progress(3 * _KEPT)
+        scene.read_log()
         for node_id in scene.answering():
-            scene.asked(lambda c: c.compact(keep=self.rng.randint(1, 5), force=True), 3.0)
-            del node_id
-        for node in scene.all():
-            if node.running:
-                with Client(str(node.socket), timeout=5.0) as client:
-                    try:
-                        client.compact(keep=self.rng.randint(1, 5), force=True)
-                    except Exception as error:
-                        self.note += f" ({error})"
+            with scene.nodes[node_id].client() as client:
+                try:
+                    client.compact(keep=_KEPT, force=True)
+                except AdminError as error:
+                    self.note += f" ({error})"
         scene.revive([self.victim])
         floor = before.last_index if before is not None else 0
 

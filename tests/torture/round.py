@@ -134,6 +134,7 @@ class Round:
                 Collector(scene.sockets) as collector,
                 Workload(scene.sockets, self.seed, clients=2 * self.size) as workload,
             ):
+                scene.read_log = collector.catch_up
                 began = time.monotonic()
                 try:
                     self._torture(scene, workload)
@@ -157,18 +158,25 @@ class Round:
             goal = workload.written + count
             wait_for(f"{count} acknowledgements", lambda: workload.written >= goal)
 
-        weights = [kind.weight for kind in self.kinds]
         progress(PROGRESS)
         end = time.monotonic() + self.seconds
-        while time.monotonic() < end:
-            chosen = self.rng.choices(self.kinds, weights)
-            if not chosen[0].alone and self.rng.random() < 0.25:
-                second = self.rng.choices(self.kinds, weights)[0]
-                if not second.alone and second.kind != chosen[0].kind:
-                    chosen.append(second)
+        number = 0
+        while time.monotonic() < end and (chosen := self.next_faults(number)):
+            number += 1
             self._inflict(scene, workload, [kind(scene, self.rng, progress) for kind in chosen])
             progress(PROGRESS)
             scene.check_alive()
+
+    def next_faults(self, number: int) -> Sequence[type[Fault]]:
+        """Draw what happens next; ``number`` things have. Nothing: the round is over."""
+        del number
+        weights = [kind.weight for kind in self.kinds]
+        chosen = self.rng.choices(self.kinds, weights)
+        if not chosen[0].alone and self.rng.random() < 0.25:
+            second = self.rng.choices(self.kinds, weights)[0]
+            if not second.alone and second.kind != chosen[0].kind:
+                chosen.append(second)
+        return chosen
 
     def _inflict(self, scene: Scene, workload: Workload, faults: list[Fault]) -> None:
         begun: list[Fault] = []

@@ -89,6 +89,8 @@ class Scene(Cluster):
         """How often a daemon was seen to be killed by SIGKILL."""
         self.last_id = 0
         """The highest id there ever was: none may return."""
+        self.read_log: Callable[[], None] = lambda: None
+        """Has the log read by whoever keeps all of it, before it is cut."""
         super().__init__(size, "--state-machine", "kv", *options)
         for node in self.all():
             node.arguments += ["--listen", node.listen]

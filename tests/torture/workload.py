@@ -13,6 +13,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable
+from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import Final, Self
@@ -26,6 +27,9 @@ _OPS_A_KEY_SET: Final = 300
 """After so many operations others keys are used: the search for an order is by key."""
 _KEYS: Final = 4
 _OPS_A_CONNECTION: Final = 25
+
+_MISSES: Final = 20
+"""Refusals after which what was compacted is given up."""
 
 _ended = itemgetter(1)
 
@@ -188,6 +192,8 @@ class Collector:
         """Entries that were compacted before they were read."""
         self._sockets = sockets
         self._next = 0
+        self._missed = 0
+        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="collector", daemon=True)
 
@@ -199,12 +205,16 @@ class Collector:
         self._stop.set()
         self._thread.join()
 
+    def catch_up(self) -> None:
+        """Read what there is now, from any node that has it."""
+        for path in self._sockets():
+            self._read(path, 5.0)
+
     def finish(self) -> None:
-        """Read what is left, from any node that has it."""
+        """Read what is left."""
         self._stop.set()
         self._thread.join()
-        for path in self._sockets():
-            self._read(path, 20.0)
+        self.catch_up()
 
     def _run(self) -> None:
         turn = itertools.count()
@@ -214,6 +224,10 @@ class Collector:
                 self._read(sockets[next(turn) % len(sockets)], 1.0)
 
     def _read(self, path: str, timeout: float) -> None:
+        with self._lock:
+            self._read_alone(path, timeout)
+
+    def _read_alone(self, path: str, timeout: float) -> None:
         try:
             with Client(path, timeout=timeout, retries=False) as client:
                 for entry in client.log_read(self._next, applied=True):
@@ -221,7 +235,18 @@ class Collector:
                         self.gaps += entry.index - self._next
                     self.log[entry.index] = entry
                     self._next = entry.index + 1
+                    self._missed = 0
         except AdminError as error:
             # This node never had it, or has it no more: another may.
-            if error.code is not Code.COMPACTED:
-                return
+            self._missed += error.code is Code.COMPACTED
+            if self._missed > _MISSES:
+                self._skip(path)
+
+    def _skip(self, path: str) -> None:
+        """Go on behind what nobody has any more."""
+        self._missed = 0
+        with suppress(AdminError), Client(path, timeout=1.0, retries=False) as client:
+            first = client.log_stat().first_index
+            if first > self._next:
+                self.gaps += first - self._next
+                self._next = first
