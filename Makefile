@@ -106,6 +106,8 @@ endef
 $(eval $(call long,bench,tests.bench,measure throughput and latency$(comma) beside etcd where it is installed))
 $(eval $(call long,sim,tests.simulation,search seeds of the simulator for violations))
 $(eval $(call long,torture,tests.torture,kill$(comma) pause and cut real daemons and check what they promised))
+$(eval $(call long,search,tests.search,take a change of membership through every order of events (15 min)))
+$(eval $(call long,search-mutants,tests.search.mutants,break the rules of rollback one at a time and search for the harm))
 $(eval $(call long,mutants,tests.mutants,plant known bugs and prove that the tests find them))
 $(eval $(call long,fuzz,tests.fuzz,feed the decoders and the core with damaged bytes))
 
