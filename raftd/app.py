@@ -21,9 +21,11 @@ from raft.eraftpb import ConfState
 from raftd import __version__, recover
 from raftd.admin import AdminServer, SocketInUse
 from raftd.applier import Applier
+from raftd.belonging import REMOVED
 from raftd.config import TICKS_PER_HEARTBEAT, DaemonConfig
 from raftd.data_service import DataService
 from raftd.joining import Announcer, find_group
+from raftd.known_data import KnownData
 from raftd.kvstore import (
     CorruptionError,
     DataDirError,
@@ -31,7 +33,7 @@ from raftd.kvstore import (
     StoreError,
 )
 from raftd.log import Log, set_up
-from raftd.members import AddressBook, Membership, member_ids
+from raftd.members import AddressBook, Membership
 from raftd.node import Node
 from raftd.operations import Operations
 from raftd.peers import Peers
@@ -50,8 +52,8 @@ from raftd.transport.outbound import Dialer, Outbound, dial
 from raftd.transport.security import SecurityError
 from raftd.upkeep import Upkeep
 from raftd.views import now_ms
-from raftwire.errors import HelloRefused, RemoteError
-from raftwire.peer import Expectations, Hello
+from raftwire.errors import Code, HelloRefused, RemoteError
+from raftwire.peer import Expectations, Hello, RefusedByPeer
 
 EXIT_OK: Final = 0
 EXIT_RUNTIME: Final = 1
@@ -108,7 +110,10 @@ async def _main(config: DaemonConfig, log: Log, loop_name: str) -> int:
         status = exit_status(error)
         if status is None:
             raise
-        log.critical("raftd stops", status=status, reason=str(error) or type(error).__name__)
+        advice = {"advice": error.hint} if isinstance(error, HelloRefused) and error.hint else {}
+        log.critical(
+            "raftd stops", status=status, reason=str(error) or type(error).__name__, **advice
+        )
         if status in (EXIT_RUNTIME, EXIT_INVARIANT) and not isinstance(
             error, (StoreError, StartRefused, OSError, SocketInUse)
         ):
@@ -351,6 +356,7 @@ class Daemon:
         )
         self.book = book = AddressBook(config.node_id, config.advertise)
         book.replicated = dict(applier.addresses)
+        self.known_data = KnownData(store.kv)
         self.replica = Replica(store, applier)
         self.outbound = Outbound(
             self._mine,
@@ -360,7 +366,8 @@ class Daemon:
             on_snapshot=lambda message: self.snapshots.send(message),  # noqa: PLW0108
             on_up=lambda peer_id: self.node.links_changed(),
             on_down=self._link_lost,
-            on_expelled=lambda: self.node.turned_away(),  # noqa: PLW0108  (made below)
+            on_refused=self._refused,
+            on_left_out=lambda config: self.node.left_out(config),  # noqa: PLW0108
             security=self.operations.security,
         )
         self._unreported: set[int] = set()
@@ -434,6 +441,7 @@ class Daemon:
             self.parts.heard,
             self._mine,
             self._refresh_links,
+            self.known_data,
             log,
         )
         self.inbound = Inbound(self.peers, log, self.operations.security)
@@ -484,8 +492,10 @@ class Daemon:
         self.operations.serving()
 
     def _is_waiting(self) -> bool:
-        prs = self.node.raft.prs
-        return self.config.node_id not in prs.ids() and self.config.node_id not in prs.removed
+        node = self.node
+        if node.has_left:
+            return False
+        return node.belonging.told is not None or node.id not in node.raft.prs.ids()
 
     def _tell_differences(self) -> None:
         """Say where the flags differ from what the group has agreed on, which wins."""
@@ -519,8 +529,27 @@ class Daemon:
                 members=None,
                 removed=prs.removed,
                 addrs=self.book.replicated,
+                config=self._config_to_tell(),
+                data_made_ms=identity.created_ms,
+                data_known=self.known_data.made,
             )
         return found
+
+    def _config_to_tell(self) -> ConfState | None:
+        """Return the configuration in force; None if this node is not in it either."""
+        node = self.node
+        if node.belonging.aside or node.id not in node.raft.prs.ids():
+            return None
+        return node.raft.prs.to_conf_state()
+
+    def _refused(self, error: RefusedByPeer) -> None:
+        """Draw the consequences of a member's refusal to talk to this node."""
+        if error.code == Code.REMOVED_MEMBER:
+            self.node.turned_away(error.config)
+            self._local = None
+            self._refresh_links()
+        elif error.code == Code.DATA_LOST:
+            self._failed(error)
 
     def _conf_changed(self, state: ConfState) -> None:
         self._local = None
@@ -532,13 +561,12 @@ class Daemon:
             voters_outgoing=sorted(state.voters_outgoing),
             index=state.config_index,
         )
-        if self.config.node_id in state.removed and self.config.node_id not in member_ids(state):
-            self.log.warning(
-                "removed from the group", advice="stop this node; its data may be deleted"
-            )
+        if self.node.has_left and not self.node.belonging.expelled:
+            self.log.warning(REMOVED, advice="stop this node; its data may be deleted")
         self._refresh_links()
-        # They hear it from the log, or else from being turned away when they dial again.
-        self._loop.call_later(_FAREWELL_SECONDS, self.peers.hang_up, frozenset(state.removed))
+        self.peers.note_data()
+        # They hear it from the log, or else when they dial again.
+        self._loop.call_later(_FAREWELL_SECONDS, self.peers.hang_up)
 
     def _applied(self) -> None:
         if self.applier.addresses is not self._addresses_seen:
@@ -553,6 +581,10 @@ class Daemon:
 
     def _refresh_links(self) -> None:
         self.book.replicated = dict(self.applier.addresses)
+        if self.node.has_left:
+            # Nobody listens to it any more; dialing again and again would only disturb.
+            self.outbound.set_peers({})
+            return
         state = self.node.raft.prs.to_conf_state()
         self.outbound.set_peers(self.book.links(state, self._loop.time()))
 

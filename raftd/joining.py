@@ -8,12 +8,16 @@ from raftd import __version__
 from raftd.log import Log
 from raftd.transport.outbound import dial
 from raftd.transport.security import Security
-from raftwire.errors import HelloRefused, RemoteError
+from raftwire.errors import Code, HelloRefused, RemoteError
 from raftwire.frame import encode_frame
 from raftwire.peer import Expectations, Hello, HelloReply, PeerFrame
 
 _ANNOUNCE_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 0.5
+_FINAL: Final = frozenset(
+    {Code.REMOVED_MEMBER, Code.SAME_ID, Code.DATA_LOST, Code.STATE_MACHINE_MISMATCH}
+)
+"""Refusals that no waiting changes."""
 
 
 async def find_group(
@@ -33,7 +37,7 @@ async def find_group(
                 dialer, reply = await dial(address, mine, Hello.JOIN, security=security)
                 dialer.abort()
             except HelloRefused as error:
-                if error.code in ("REMOVED_MEMBER", "SAME_ID", "STATE_MACHINE_MISMATCH"):
+                if error.code in _FINAL:
                     raise
                 why = str(error)
             except (OSError, RemoteError) as error:

@@ -27,6 +27,7 @@ SETTINGS: Final = b"settings"
 EPOCH: Final = b"epoch"
 OPENS: Final = b"opens"
 RECOVERED: Final = b"recovered"
+KNOWN_DATA: Final = b"known_data"
 
 SESSION_BY_KEY: Final = b"k"
 SESSION_BY_AGE: Final = b"o"

@@ -7,6 +7,7 @@ commits. All kinds of changes come down to one: a complete target and whether to
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -45,6 +46,9 @@ _CODES: Final = {
     ConfChangeReason.NOT_LEADER: Code.NOT_LEADER,
     ConfChangeReason.UNKNOWN_MEMBER: Code.UNKNOWN_MEMBER,
 }
+
+_CAMPAIGN_ELECTIONS: Final = 6
+"""Election timeouts for which a node campaigns to take a change back."""
 
 Kind = MemberChangeRequest
 
@@ -199,15 +203,17 @@ def target_of(request: MemberChangeRequest, now: ConfState) -> Target:
         target = Target(voters - gone, learners - gone, promotable - gone)
     elif kind == Kind.REPLACE:
         _require(node_id, voters | learners, "a member")
-        if request.new_id in voters | learners:
+        if request.new_id in voters or request.new_id == node_id:
             raise AdminError(Code.MEMBER_EXISTS, f"node {request.new_id} is a member already")
+        # It may be a learner already: that is how it catches up before it takes the place.
         gone, new = frozenset((node_id,)), frozenset((request.new_id,))
         if request.addr:
             addresses[request.new_id] = request.addr
+        rest, promotable = learners - gone - new, promotable - gone - new
         if node_id in voters:
-            target = Target(voters - gone | new, learners, promotable, addresses)
+            target = Target(voters - gone | new, rest, promotable, addresses)
         else:
-            target = Target(voters, learners - gone | new, promotable - gone, addresses)
+            target = Target(voters, rest | new, promotable, addresses)
     else:
         raise AdminError(Code.INVALID_REQUEST, "unknown kind of change")
     _refuse_impossible(target)
@@ -235,6 +241,26 @@ def _refuse_impossible(target: Target) -> None:
         raise AdminError(Code.INVALID_CONFIG, f"a group has at most {MEMBERS_MAX} members")
     if not all(0 < node_id < 2**53 for node_id in target.ids):
         raise AdminError(Code.INVALID_CONFIG, "ids go from 1 to 2^53-1")
+
+
+def _require_majority(
+    voters: frozenset[int], unreachable: Mapping[int, str], hint: str | None = None
+) -> None:
+    """Refuse a change after which nothing could be decided.
+
+    Raises:
+        AdminError: UNSAFE_RECONFIG.
+    """
+    reachable, needed = len(voters) - len(unreachable), majority(len(voters))
+    if reachable < needed:
+        words = ", ".join(f"{node_id} ({why})" for node_id, why in unreachable.items())
+        raise AdminError(
+            Code.UNSAFE_RECONFIG,
+            f"the new majority is not reachable: {reachable} of {len(voters)} new voters answer, "
+            f"{needed} are needed; unreachable: {words}",
+            hint=hint,
+            details={f"unreachable_{node_id}": why for node_id, why in unreachable.items()},
+        )
 
 
 class _Outcome:
@@ -281,8 +307,12 @@ class Membership:
         loop = asyncio.get_running_loop()
         started = loop.time()
         deadline = started + seconds
-        if request.kind == Kind.ABORT and request.campaign:
+        if request.kind == Kind.ABORT and request.campaign and not self._node.is_leader:
             reply = await self._abort_by_force(deadline)
+        elif request.kind in (Kind.FINALIZE, Kind.ABORT):
+            # Also while the change that it ends is still being carried out, and waits.
+            self._require_leader()
+            reply = await self._leave(request, deadline)
         else:
             self._require_leader()
             if self._busy:
@@ -291,9 +321,7 @@ class Membership:
                 )
             self._busy = True
             try:
-                if request.kind in (Kind.FINALIZE, Kind.ABORT):
-                    reply = await self._leave(request, deadline)
-                elif request.kind == Kind.SET_ADDR:
+                if request.kind == Kind.SET_ADDR:
                     reply = await self._set_address(request, deadline)
                 else:
                     reply = await self._enter(request, deadline)
@@ -342,16 +370,8 @@ class Membership:
             dry_run=request.dry_run,
         )
         self._warn(reply, target, unreachable)
-        if len(target.voters) - len(unreachable) < majority(len(target.voters)):
-            words = ", ".join(f"{node_id} ({why})" for node_id, why in unreachable.items())
-            if not request.unsafe:
-                raise AdminError(
-                    Code.UNSAFE_RECONFIG,
-                    f"the new majority is not reachable: "
-                    f"{len(target.voters) - len(unreachable)} of {len(target.voters)} new voters "
-                    f"answer, {majority(len(target.voters))} are needed; unreachable: {words}",
-                    details={f"unreachable_{node_id}": why for node_id, why in unreachable.items()},
-                )
+        if not request.unsafe:
+            _require_majority(target.voters, unreachable)
         if request.dry_run:
             reply.phase = "stable"
             reply.after.CopyFrom(
@@ -367,6 +387,7 @@ class Membership:
         if not target.hold:
             # Complete means: out of the joint state again, on this node too.
             await self._until_stable(applied.index, deadline)
+            self._require_outcome(target.voters, applied.index)
             reply.index = node.raft.prs.config_index
         if request.wait and target.promotable - frozenset(before.promotable):
             await self._until_promoted(target.promotable - frozenset(before.promotable), deadline)
@@ -501,7 +522,15 @@ class Membership:
                 f"not {request.expect_config}",
             )
         abort = request.kind == Kind.ABORT
-        lasting = before.voters_outgoing if abort else before.voters
+        lasting = frozenset(before.voters_outgoing if abort else before.voters)
+        if not abort and not request.unsafe:
+            # Once it is in the log, the end of the change cannot be taken back.
+            _require_majority(
+                lasting,
+                await self._unreachable(lasting, {}),
+                hint="bring them back, or go back with `raftctl member abort`; --unsafe skips this "
+                "check, and then there is no way back",
+            )
         reply = MemberChangeReply(
             before=configuration_message(before),
             leader_leaves=node.id not in lasting,
@@ -510,6 +539,7 @@ class Membership:
         if request.dry_run:
             reply.phase = phase_of(node)
             return reply
+        self._require_leader()
         propose = node.raw.propose_rollback if abort else node.raw.propose_finalize
         try:
             node.call(propose)
@@ -517,6 +547,7 @@ class Membership:
             raise error_of(error) from None
         # Not by the entry's origin: when the leader leaves, its successor proposes the entry.
         await self._until_stable(before.begin_index, deadline)
+        self._require_outcome(lasting, before.begin_index)
         reply.index, reply.term = node.raft.prs.config_index, node.raft.term
         return self._finished(reply)
 
@@ -525,17 +556,62 @@ class Membership:
         before = node.raft.prs.to_conf_state()
         if not before.voters_outgoing:
             raise AdminError(Code.NOT_JOINT, "the group is not between two configurations")
-        try:
-            node.call(node.raw.campaign_for_rollback)
-        except Error as error:
-            raise error_of(error) from None
+        await self._win_for_rollback(frozenset(before.voters_outgoing), deadline)
         await self._until_stable(before.begin_index, deadline)
+        self._require_outcome(frozenset(before.voters_outgoing), before.begin_index)
         reply = MemberChangeReply(
             before=configuration_message(before),
             index=node.raft.prs.config_index,
             term=node.raft.term,
         )
         return self._finished(reply)
+
+    async def _win_for_rollback(self, old: frozenset[int], deadline: float) -> None:
+        """Campaign by the old majority alone until a Rollback is in the log here.
+
+        Raises:
+            AdminError: this node may not, or nobody votes for it.
+        """
+        node, loop = self._node, asyncio.get_running_loop()
+        give_up = min(deadline, loop.time() + _CAMPAIGN_ELECTIONS * node.election_timeout)
+        prs = node.raft.prs
+
+        def decided() -> bool:
+            in_log = any(c.kind.name == "ROLLBACK" for c in node.raft.membership_log)
+            return in_log or not prs.is_in_membership_change()
+
+        while not decided():
+            try:
+                if node.is_leader:
+                    node.call(node.raw.propose_rollback)
+                else:
+                    node.call(node.raw.campaign_for_rollback)
+            except ConfChangeError as error:
+                if error.reason is not ConfChangeReason.UNAPPLIED:
+                    raise error_of(error) from None
+            # Others may have voted already in this term, or still believe in a leader that died.
+            patience = min(give_up, loop.time() + random.uniform(0.5, 1.0) * node.election_timeout)  # noqa: S311
+            try:
+                async with asyncio.timeout_at(patience):
+                    while not decided():
+                        await node.changed()
+            except TimeoutError:
+                if loop.time() >= give_up:
+                    raise self._lost(old) from None
+
+    def _lost(self, old: frozenset[int]) -> AdminError:
+        node = self._node
+        missing = {k: why for k, why in node.missing_voters().items() if k in old}
+        words = ", ".join(f"{k} ({why})" for k, why in missing.items()) or "nobody"
+        others = ", ".join(str(k) for k in sorted(old - missing.keys() - {node.id}))
+        return AdminError(
+            Code.CAMPAIGN_LOST,
+            f"node {node.id} campaigned to take the change back and was not elected: "
+            f"{majority(len(old))} votes of {', '.join(map(str, sorted(old)))} are needed; "
+            f"unreachable: {words}",
+            hint=f"campaign at one whose log is longer: {others}" if others
+            else "bring back a majority of the old group",
+        )  # fmt: skip
 
     async def _set_address(
         self, request: MemberChangeRequest, deadline: float
@@ -579,11 +655,27 @@ class Membership:
         prs = node.raft.prs
         await self._until(
             lambda: (
-                node.expelled or (prs.config_index > since and not prs.is_in_membership_change())
+                node.has_left or (prs.config_index > since and not prs.is_in_membership_change())
             ),
             deadline,
             "the change has not been seen to end in time; see `raftctl member status`",
         )
+
+    def _require_outcome(self, voters: frozenset[int], since: int) -> None:
+        """Refuse to call a change done that ended the other way.
+
+        Raises:
+            AdminError: somebody else has ended it.
+        """
+        node = self._node
+        now = node.known_configuration()
+        if frozenset(now.voters) != voters and not node.has_left:
+            raise AdminError(
+                Code.CANCELLED,
+                f"the change begun by entry {since} was ended by somebody else: the voters are "
+                f"{', '.join(map(str, sorted(now.voters)))} since entry {now.config_index}",
+                hint="see `raftctl member status`",
+            )
 
     async def _until_promoted(self, ids: frozenset[int], deadline: float) -> None:
         prs = self._node.raft.prs
@@ -609,9 +701,9 @@ class Membership:
     def _finished(self, reply: MemberChangeReply) -> MemberChangeReply:
         node = self._node
         state = node.raft.prs.to_conf_state()
-        if node.expelled and state.voters_outgoing:
+        if node.has_left and state.voters_outgoing:
             # This node left with the new configuration in force, and will not see its entry.
-            state = ConfState(voters=state.voters, learners=state.learners)
+            state = node.belonging.told or ConfState(voters=state.voters, learners=state.learners)
             reply.phase = "stable"
         else:
             reply.phase = phase_of(node)

@@ -36,6 +36,7 @@ from raft.eraftpb import (
     Snapshot,
 )
 from raftd.applier import Applied
+from raftd.belonging import Belonging
 from raftd.config import TICKS_PER_HEARTBEAT, DaemonConfig
 from raftd.failpoints import armed, hit
 from raftd.flush import Flusher, FlushTimes
@@ -161,8 +162,8 @@ class Node:
         self._scheduled = False
         self._failed = False
         self.closing = False
-        self.expelled = False
-        """Whether a member has turned this node away as one that has left."""
+        self.belonging = Belonging(self.id, log)
+        self._outside = False
 
         self._inbox: list[tuple[int, Message]] = []
         self._forwards: list[tuple[int, Forward]] = []
@@ -308,12 +309,41 @@ class Node:
         self._guard(lambda: self.raw.report_snapshot(peer_id, status))
         self.schedule()
 
-    def turned_away(self) -> None:
+    def turned_away(self, config: ConfState | None) -> None:
         """A member says that this node has left the group for good."""
-        if not self.expelled:
-            self.expelled = True
-            self._log.warning("removed from the group", advice="this node may be stopped")
+        if self.belonging.turned_away(self.raft.prs, config):
+            self._look_outside()
             self._wake()
+
+    def left_out(self, config: ConfState) -> None:
+        """A member says that this node is not in its configuration."""
+        if self.belonging.left_out(self.raft.prs, config):
+            self._look_outside()
+            self._wake()
+
+    def _look_outside(self) -> None:
+        """See whether this node still has a part in the group; if not, answer who waits for it."""
+        was, self._outside = self._outside, self.has_left or self.belonging.told is not None
+        if was or not self._outside:
+            return
+        for proposal in self._proposals.everything():
+            if proposal.term:
+                self.counters.proposals_unknown += 1
+                error = AdminError(
+                    Code.LEADERSHIP_LOST_UNKNOWN,
+                    f"node {self.id} left the group before it knew whether the proposal is applied",
+                    hint="look for it on a member, or repeat it there with the same key",
+                )
+            else:
+                self.counters.proposals_refused += 1
+                error = self.not_member_error()
+            proposal.client.request_failed(proposal.request_id, error)
+        reads, self._reads_new = self._reads_new, []
+        for _, sent in self._reads_sent.values():
+            reads += sent
+        self._reads_sent.clear()
+        for read in reads:
+            read.client.request_failed(read.request_id, self.not_member_error())
 
     def links_changed(self) -> None:
         """A link came up or was lost: whether a majority can be reached may have changed."""
@@ -322,6 +352,33 @@ class Node:
         self._wake()
 
     # --- being asked --------------------------------------------------------------------------
+
+    @property
+    def election_timeout(self) -> float:
+        """Seconds without a leader after which a voter campaigns, at least."""
+        return self._config.election_timeout
+
+    @property
+    def has_left(self) -> bool:
+        """Whether this node has left the group for good, by its own log or by what others say."""
+        prs = self.raft.prs
+        return self.belonging.expelled or (self.id in prs.removed and self.id not in prs.ids())
+
+    def known_configuration(self) -> ConfState:
+        """Return the newest configuration that this node has applied or been told of."""
+        return self.belonging.told or self.raft.prs.to_conf_state()
+
+    def not_member_error(self) -> AdminError:
+        """Return the refusal of what only a member can do."""
+        state = self.known_configuration()
+        voters = ", ".join(map(str, sorted(state.voters)))
+        return AdminError(
+            Code.NOT_MEMBER,
+            f"node {self.id} is not in the group any more: since entry {state.config_index} its "
+            f"voters are {voters}; nothing was passed on",
+            hint=f"ask a member: {voters}",
+            details={"voters": voters},
+        )
 
     @property
     def is_leader(self) -> bool:
@@ -390,6 +447,8 @@ class Node:
         proposals = self._proposals
         if self._failed or self.closing:
             return AdminError(Code.SHUTTING_DOWN, f"node {self.id} is stopping")
+        if self._outside:
+            return self.not_member_error()
         if len(proposals) >= self._config.max_pending:
             return AdminError(
                 Code.OVERLOADED,
@@ -449,6 +508,8 @@ class Node:
         """Take a linearizable read; ``client`` is told when the state may be read."""
         if self._failed or self.closing:
             return AdminError(Code.SHUTTING_DOWN, f"node {self.id} is stopping")
+        if self._outside:
+            return self.not_member_error()
         if len(self._reads_new) >= self._config.max_pending:
             return AdminError(
                 Code.OVERLOADED, f"{len(self._reads_new)} reads of this node wait already"
@@ -554,6 +615,8 @@ class Node:
         self.schedule()
 
     def _ticks(self, count: int) -> None:
+        if self.belonging.aside and not self.is_leader:
+            return  # It would campaign by a configuration that has been replaced.
         for _ in range(count):
             self.raw.tick()
 
@@ -1036,6 +1099,8 @@ class Node:
         seen = (prs.config_index, prs.begin_index, prs.ids())
         if seen != self._conf_seen:
             self._conf_seen = seen
+            self.belonging.applied(prs)
+            self._look_outside()
             self.on_conf_change(prs.to_conf_state())
             self._quorum_linked = self.quorum_linked()
 

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+from raftd.known_data import KnownData
+from raftd.kvstore import StoreError
 from raftd.log import Log
 from raftd.members import AddressBook
 from raftd.node import Node
@@ -27,6 +29,7 @@ class Peers:
     Args:
         heard: Where to note when a peer was last heard from.
         links_due: Called when a peer's address has become known.
+        known_data: Remembers which disk each member's id stands for.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Peers:
         heard: dict[int, float],
         expectations: Callable[[], Expectations],
         links_due: Callable[[], None],
+        known_data: KnownData,
         log: Log,
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -53,6 +57,9 @@ class Peers:
         self._expectations = expectations
         self._links_due = links_due
         self._log = log
+        self._known_data = known_data
+        # As each peer said in its last hello.
+        self._data_made: dict[int, int] = {}
         self.connections: dict[int, Connection] = {}
         node.on_refused = self._struck
 
@@ -65,6 +72,8 @@ class Peers:
         if hello.kind == Hello.JOIN:
             return JoinSession(self)
         self.heard[hello.node_id] = self.loop.time()
+        self._data_made[hello.node_id] = hello.data_made_ms
+        self.note_data()
         if self.book.hint(hello.node_id, hello.advertise):
             self._links_due()
         link = self.outbound.link(hello.node_id)
@@ -84,12 +93,20 @@ class Peers:
         if connection is not None:
             connection.strike()
 
-    def hang_up(self, ids: frozenset[int]) -> None:
-        """Close the connections of members that have left."""
-        for peer_id in ids:
-            connection = self.connections.get(peer_id)
-            if connection is not None:
+    def hang_up(self) -> None:
+        """Close the connections of who is no member any more: dialing again tells them so."""
+        members = self.node.raft.prs.ids()
+        for peer_id, connection in list(self.connections.items()):
+            if peer_id not in members:
                 connection.hang_up()
+
+    def note_data(self) -> None:
+        """Remember when the data of members was made; who only waits to join may make it anew."""
+        try:
+            for peer_id in self.node.raft.prs.ids():
+                self._known_data.note(peer_id, self._data_made.get(peer_id, 0))
+        except StoreError as error:
+            self.node.fail(error)
 
     def announced(self, announce: Announce, direct: bool) -> bool:
         """Take the announcement of a node that waits to be added; False if it is malformed."""

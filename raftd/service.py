@@ -25,7 +25,14 @@ from raftd.state_machine import CommandRefused, HistoryCompacted
 from raftd.storage import Identity, LogStore
 from raftd.transport.outbound import Outbound
 from raftd.transport.security import PLAINTEXT, Security
-from raftwire.admin import PROTOCOL_MAX, PROTOCOL_MIN, Request, Response, error_to_message
+from raftwire.admin import (
+    PROTOCOL_MAX,
+    PROTOCOL_MIN,
+    Request,
+    Response,
+    error_from_message,
+    error_to_message,
+)
 from raftwire.errors import AdminError, Code, Outcome
 from raftwire.limits import KEY_BYTES_MAX, KIB, REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX
 from raftwire.proto.admin_pb2 import (
@@ -567,17 +574,78 @@ class Service:
     # --- changing -----------------------------------------------------------------------------
 
     async def _member_change(self, caller: Caller, request: Request) -> Response:
-        change = request.member_change
-        forced = change.kind == MemberChangeRequest.ABORT and change.campaign
-        if not self.parts.node.is_leader and not forced:
-            if request.no_forward:
-                raise self.not_leader()
-            return await carried_out(self.parts.node, change, self.relay(caller, request))
+        node, change = self.parts.node, request.member_change
+        seconds = seconds_of(request)
+        end = self.parts.loop.time() + seconds
+        abort = change.kind == MemberChangeRequest.ABORT
+        if node.has_left or node.belonging.told is not None:
+            raise node.not_member_error()
+        if node.is_leader or (abort and change.campaign and not self._other_leader()):
+            return await self._change_here(change, seconds)
+        if request.no_forward:
+            raise self.not_leader()
+        try:
+            return await carried_out(node, change, self._relay_change(caller, request, end))
+        except AdminError as error:
+            stuck = error.code in (Code.NO_LEADER, Code.NO_QUORUM)
+            joint = node.raft.prs.is_in_membership_change()
+            if not (abort and stuck and joint) or change.dry_run:
+                raise
+        return await self._abort_without_leader(change, end)
+
+    async def _change_here(self, change: MemberChangeRequest, seconds: float) -> Response:
         response = Response()
-        response.member_change.CopyFrom(
-            await self.parts.membership.change(change, seconds_of(request))
-        )
+        response.member_change.CopyFrom(await self.parts.membership.change(change, seconds))
         return response
+
+    def _other_leader(self) -> bool:
+        """Whether another node leads, as far as this one can tell."""
+        leader_id = self.parts.node.raft.leader_id
+        return leader_id != 0 and self.parts.node.reachable(leader_id)
+
+    async def _relay_change(self, caller: Caller, request: Request, end: float) -> Response:
+        """Have the leader carry out a change; ask the next one if it has just ceased to lead."""
+        while True:
+            response = await self.relay(caller, request)
+            left = end - self.parts.loop.time()
+            if response.error.code != Code.NOT_LEADER or left <= 0:
+                return response
+            request.deadline_ms = max(1, int(left * 1000))
+            # It will say who leads now, or be unreachable, in a moment.
+            await asyncio.sleep(min(left, self.parts.config.heartbeat / 2))
+
+    async def _abort_without_leader(self, change: MemberChangeRequest, end: float) -> Response:
+        """Have one old voter after the other campaign by the old majority alone.
+
+        Taking the change back is what was asked for, and with no leader there is no other way.
+        """
+        node = self.parts.node
+        old = node.raft.prs.configuration.voters
+        others = [peer for peer in sorted(old) if peer != node.id and node.reachable(peer)]
+        failure = node.no_leader_error()
+        request = Request(id=1, no_forward=True)
+        request.member_change.CopyFrom(change)
+        request.member_change.campaign = True
+        for peer_id in [node.id, *others] if node.id in old else others:
+            left = end - self.parts.loop.time()
+            if left <= 0:
+                break
+            request.deadline_ms = max(1, int(left * 1000))
+            try:
+                if peer_id == node.id:
+                    response = await self._change_here(request.member_change, left)
+                else:
+                    response = await self.parts.relays.ask(peer_id, request, left)
+            except AdminError as error:
+                failure = error
+                continue
+            if not response.HasField("error"):
+                response.member_change.warnings.append(
+                    f"there was no leader: node {peer_id} campaigned by the old majority alone"
+                )
+                return response
+            failure = error_from_message(response.error)
+        raise failure
 
     async def _campaign(self, caller: Caller, request: Request) -> Response:
         node = self.parts.node

@@ -65,15 +65,19 @@ def configuration_message(state: ConfState) -> Configuration:
 def role_of(node: "Node") -> str:
     """Return the node's role in one word."""
     raft = node.raft
-    if node.expelled:
+    if node.has_left:
         return "removed"
     role = _ROLES[raft.state]
+    if role == "leader":
+        return role
+    if node.belonging.told is not None:
+        return "joining"
     if role != "follower":
         return role
     if not raft.prs.ids():
         return "joining"
     if node.id not in raft.prs.ids():
-        return "removed" if node.id in raft.prs.removed else "joining"
+        return "joining"
     return "learner" if raft.is_learner else "follower"
 
 
@@ -94,6 +98,8 @@ def one_line(node: "Node") -> str:
 def phase_of(node: "Node") -> str:
     """Return where a change of membership stands: stable, entering, joint, leaving, aborting."""
     raft = node.raft
+    if node.belonging.told is not None:
+        return "joint" if node.belonging.told.voters_outgoing else "stable"
     kinds = {change.kind.name for change in raft.membership_log}
     if raft.prs.is_in_membership_change():
         if "ROLLBACK" in kinds or raft.campaigns_for_rollback:
@@ -108,7 +114,7 @@ def status_reply(parts: "Parts") -> StatusReply:
     raft = node.raft
     log = raft.raft_log
     now = parts.loop.time()
-    state = raft.prs.to_conf_state()
+    state = node.known_configuration()
     reply = StatusReply(
         id=node.id,
         role=role_of(node),
@@ -200,7 +206,9 @@ def health_of(parts: "Parts", max_lag: int) -> Health:
     """Judge the group as seen from here."""
     node = parts.node
     raft = node.raft
-    state = raft.prs.to_conf_state()
+    state = node.known_configuration()
+    if node.has_left or node.belonging.told is not None:
+        return Health(state="unhealthy", reasons=[_why_outside(node, state)])
     reasons: list[str] = []
     tolerance: int | None = None
     broken = False
@@ -224,11 +232,16 @@ def health_of(parts: "Parts", max_lag: int) -> Health:
         reasons.append(f"more than {max_lag} entries are committed and not applied")
     if state.voters_outgoing:
         reasons.append(f"between two configurations since entry {state.begin_index}")
-    if role_of(node) == "removed":
-        reasons.append("the node has been removed from the group")
-        broken = True
     health = "unhealthy" if broken else "degraded" if missing or reasons else "healthy"
     return Health(state=health, tolerance=max(0, tolerance or 0), reasons=reasons)
+
+
+def _why_outside(node: "Node", state: ConfState) -> str:
+    voters = ", ".join(map(str, sorted(state.voters)))
+    now = f"since entry {state.config_index} the voters are {voters}"
+    if node.has_left:
+        return f"the node has been removed from the group: {now}; stop it"
+    return f"the node has been left out of the group: {now}; add it again, or stop it"
 
 
 def health_reply(parts: "Parts", max_lag: int) -> HealthReply:
@@ -335,7 +348,7 @@ def member_status_reply(parts: "Parts") -> MemberStatusReply:
     node = parts.node
     raft = node.raft
     prs = raft.prs
-    state = prs.to_conf_state()
+    state = node.known_configuration()
     phase = phase_of(node)
     reply = MemberStatusReply(
         phase=phase,
@@ -363,7 +376,8 @@ def member_status_reply(parts: "Parts") -> MemberStatusReply:
     if node.is_leader:
         learners = prs.learner_ids()
         reply.catching_up.extend(row for row in progress_reply(parts).rows if row.id in learners)
-    reply.advice = _advice(phase, reply)
+    outside = node.has_left or node.belonging.told is not None
+    reply.advice = _why_outside(node, state) if outside else _advice(phase, reply)
     for node_id, address in parts.book.replicated.items():
         reply.addrs[node_id] = address
     waiting = parts.book.waiting(parts.loop.time())
@@ -386,10 +400,16 @@ def _advice(phase: str, reply: MemberStatusReply) -> str:
     names = ", ".join(map(str, missing))
     if phase == "joint" and not stuck:
         return "finish with `raftctl member finalize`, or go back with `raftctl member abort`"
-    if phase in ("joint", "leaving") and stuck:
+    if phase == "joint" and stuck:
         return (
             f"nodes {names} are missing from a majority: bring them back, or go back with "
             "`raftctl member abort`"
+        )
+    if phase == "leaving" and stuck:
+        return (
+            f"nodes {names} are missing from a majority: bring them back; if they are lost for "
+            "good, try `raftctl member abort --campaign` at each other old voter: one that does "
+            "not hold the end of the change yet may still take it back"
         )
     if stuck:
         return f"no majority: bring back nodes {names}"

@@ -162,6 +162,7 @@ class Code(StrEnum):
     CLUSTER_MISMATCH = "CLUSTER_MISMATCH"
     WRONG_NODE = "WRONG_NODE"
     SAME_ID = "SAME_ID"
+    DATA_LOST = "DATA_LOST"
     CERTIFICATE_MISMATCH = "CERTIFICATE_MISMATCH"
     STATE_MACHINE_MISMATCH = "STATE_MACHINE_MISMATCH"
     UNSUPPORTED_VERSION = "UNSUPPORTED_VERSION"
@@ -392,6 +393,11 @@ _FACTS: dict[str, CodeFacts] = {
         "every node needs a certificate of its own: `raftctl tls issue ID`, by one authority",
     ),
     Code.SAME_ID: _no(_REJECTED, "two nodes carry one id: stop one and add it under another id"),
+    Code.DATA_LOST: _no(
+        _REJECTED,
+        "start a node with a new id instead (raftd --id NEW --join ...), and put it in the place "
+        "of the old one: `raftctl member replace OLD NEW=HOST:PORT` on another node",
+    ),
     Code.STATE_MACHINE_MISMATCH: _no(
         _REJECTED, "every member runs the state machine that the cluster was made with"
     ),

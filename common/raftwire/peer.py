@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from raft.eraftpb import ConfState
 from raftwire.envelope import Origin, pack_origin, split_origin
 from raftwire.errors import Code, HelloRefused, MessageError
 from raftwire.limits import (
@@ -58,6 +59,7 @@ __all__ = [
     "PeerFrame",
     "Query",
     "QueryReply",
+    "RefusedByPeer",
     "Relay",
     "RelayReply",
     "SetAddr",
@@ -108,8 +110,26 @@ class Expectations(NamedTuple):
     removed: Collection[int] = ()
     #: Addresses of all members, told to a node that joins.
     addrs: Mapping[int, str] = {}
+    #: The configuration in force, told to a node that is not in it. None: there is none to tell.
+    config: ConfState | None = None
+    #: When this node's data was made, ms since 1970; 0: it has none yet.
+    data_made_ms: int = 0
+    #: When each member's data was made, as far as known: an id stands for one disk for ever.
+    data_known: Mapping[int, int] = {}
     protocol_min: int = PROTOCOL_MIN
     protocol_max: int = PROTOCOL_MAX
+
+
+class RefusedByPeer(HelloRefused):
+    """The other side answered our hello with a refusal.
+
+    Attributes:
+        config: The configuration in force there, if it does not hold us; None: not said.
+    """
+
+    def __init__(self, reply: HelloReply) -> None:
+        super().__init__(reply.code, reply.message, reply.hint)
+        self.config: ConfState | None = reply.config if reply.HasField("config") else None
 
 
 def make_hello(mine: Expectations, to_node_id: int, kind: Hello.Kind) -> Hello:
@@ -126,6 +146,7 @@ def make_hello(mine: Expectations, to_node_id: int, kind: Hello.Kind) -> Hello:
         advertise=mine.advertise,
         version=mine.version,
         state_machine=mine.state_machine,
+        data_made_ms=mine.data_made_ms,
     )
 
 
@@ -172,7 +193,14 @@ def check_hello(hello: Hello, mine: Expectations) -> HelloReply:
         incarnation=mine.incarnation,
         version=mine.version,
         state_machine=mine.state_machine,
+        data_made_ms=mine.data_made_ms,
     )
+    if refusal is None or refusal[0] is Code.REMOVED_MEMBER:
+        config = mine.config
+        if config is not None and hello.kind == Hello.RAFT and not _holds(config, hello.node_id):
+            reply.config.CopyFrom(config)
+            # It may be long, and the refusal says it already.
+            del reply.config.removed[:]
     if refusal is None:
         reply.ok = True
         if hello.kind == Hello.JOIN:
@@ -186,6 +214,20 @@ def check_hello(hello: Hello, mine: Expectations) -> HelloReply:
             # A stranger learns that it is wrong, not where it is.
             reply.cluster_id = b""
     return reply
+
+
+def _holds(config: ConfState, node_id: int) -> bool:
+    """Tell whether a node is in a configuration, in whatever role."""
+    return any(
+        node_id in ids
+        for ids in (
+            config.voters,
+            config.learners,
+            config.voters_outgoing,
+            config.learners_next,
+            config.learners_outgoing,
+        )
+    )
 
 
 def _judge_hello(hello: Hello, mine: Expectations) -> tuple[Code, str] | None:
@@ -213,6 +255,12 @@ def _judge_hello(hello: Hello, mine: Expectations) -> tuple[Code, str] | None:
         return Code.WRONG_NODE, f"this is node {mine.node_id}, not node {hello.to_node_id}"
     if hello.node_id in mine.removed:
         return Code.REMOVED_MEMBER, f"node {hello.node_id} has left this cluster for good"
+    known = mine.data_known.get(hello.node_id, 0)
+    if known and hello.data_made_ms != known and (joining or hello.data_made_ms):
+        return Code.DATA_LOST, (
+            f"node {hello.node_id} comes with other data than it had in this cluster: what it has "
+            "voted and acknowledged is forgotten, so it must not go on under its id"
+        )
     if not joining and mine.members is not None and hello.node_id not in mine.members:
         return Code.UNKNOWN_MEMBER, f"node {hello.node_id} is not a member of this cluster"
     if hello.state_machine and mine.state_machine and hello.state_machine != mine.state_machine:
@@ -229,10 +277,12 @@ def check_hello_reply(reply: HelloReply, mine: Expectations, to_node_id: int) ->
     """Judge the answer to our hello: also the dialer makes sure whom it reached.
 
     Raises:
-        HelloRefused: The other side refused us, or is not who we meant to reach.
+        RefusedByPeer: The other side refused us.
+        HelloRefused: It is not who we meant to reach.
     """
     if not reply.ok:
-        raise HelloRefused(reply.code, reply.message, reply.hint)
+        raise RefusedByPeer(reply)
+    known = mine.data_known.get(reply.node_id, 0)
     if not mine.protocol_min <= reply.protocol <= mine.protocol_max:
         code, message = (
             Code.UNSUPPORTED_VERSION,
@@ -253,6 +303,8 @@ def check_hello_reply(reply: HelloReply, mine: Expectations, to_node_id: int) ->
             Code.WRONG_NODE,
             f"the address leads to node {reply.node_id}, not to node {to_node_id}",
         )
+    elif known and reply.data_made_ms not in (0, known):
+        code, message = Code.DATA_LOST, f"node {reply.node_id} has lost its data: replace it"
     else:
         return
     raise HelloRefused(code, message, code.facts.hint)

@@ -14,7 +14,7 @@ from raftctl.views import config_text
 from raftwire import admin
 from raftwire.admin import Call, Configuration
 from raftwire.errors import Code
-from raftwire.proto.admin_pb2 import MemberChangeReply, ProgressReply
+from raftwire.proto.admin_pb2 import MemberChangeReply, ProgressReply, ProgressRow
 
 _voters = click.option(
     "--voters", type=NODE_IDS, required=True, metavar="IDS", help="All voters of the new group."
@@ -99,16 +99,20 @@ def begin(
 @command("finalize")
 @click.option("--wait", is_flag=True, help="First wait until the new members have caught up.")
 @_dry_run
+@_unsafe
 @pass_session
-def finalize(session: Session, *, wait: bool, dry_run: bool) -> None:
-    """Leave the joint state: from now on the new group decides alone."""
+def finalize(session: Session, *, wait: bool, dry_run: bool, unsafe: bool) -> None:
+    """Leave the joint state: from now on the new group decides alone.
+
+    There is no way back from here, so it is refused while the new majority cannot be reached.
+    """
     if wait and not dry_run:
         config = _config(session)
         if config.joint:
             ids = tuple(sorted({*config.voters, *config.learners} - {*config.voters_outgoing}))
             with changing.resumable(session, "The group is still joint; run it again to go on."):
                 _catch_up(session, ids)
-    request = admin.member_change("finalize", dry_run=dry_run, wait=True)
+    request = admin.member_change("finalize", dry_run=dry_run, unsafe=unsafe, wait=True)
     reply = changing.ask(session, request)
     changing.show(session, reply, changing.headline("FINALIZED", reply))
 
@@ -117,8 +121,7 @@ def finalize(session: Session, *, wait: bool, dry_run: bool) -> None:
 @click.option(
     "--campaign",
     is_flag=True,
-    help="There is no leader and none can be elected: have this node campaign under the old "
-    "majority alone.",
+    help="Do not wait for a leader: have this node campaign under the old majority alone.",
 )
 @_dry_run
 @pass_session
@@ -126,7 +129,8 @@ def abort(session: Session, *, campaign: bool, dry_run: bool) -> None:
     """Leave the joint state for the old group.
 
     The old majority is enough, even if the new one is dead. Works as long as the change is not
-    finalized.
+    finalized. If there is no leader and none is elected, the old voters campaign for it, one after
+    the other; --campaign has this node do so at once.
     """
     if not dry_run:
         session.confirm("Go back to the group as it was before the change?")
@@ -163,7 +167,7 @@ def change(
     """
     out = session.out
 
-    def whole(expected: int) -> Call[MemberChangeReply]:
+    def whole(expected: int, dry_run: bool = False) -> Call[MemberChangeReply]:
         return admin.member_change(
             "change",
             voters=voters,
@@ -177,7 +181,7 @@ def change(
         )
 
     if dry_run:
-        changing.show(session, changing.ask(session, whole(expect_config or 0)), "")
+        changing.show(session, changing.ask(session, whole(expect_config or 0, dry_run=True)), "")
         return
     config = _config(session)
     _check_expected(config, expect_config)
@@ -190,7 +194,7 @@ def change(
                 details={"config_index": str(config.index)},
             )
         out.note("the group is joint towards this target already: going on from there")
-        finish = admin.member_change("finalize", wait=True)
+        finish = admin.member_change("finalize", unsafe=unsafe, wait=True)
         reply = changing.ask(session, finish)
         changing.show(session, reply, changing.headline("DONE", reply), extra={"steps": steps})
         return
@@ -198,28 +202,37 @@ def change(
         data = {"unchanged": True, "config": to_dict(config), "steps": steps}
         out.result(session.meta, data, lambda: out.line(f"nothing to do: {config_text(config)}"))
         return
+    # What cannot end well does not begin: nobody is added for it.
+    expected = expect_config or 0
+    changing.ask(session, whole(expected, dry_run=True))
     newcomers = sorted({*voters} - {*config.voters} - {*config.learners})
     how = "What was done stays done; run the same command again to go on."
     with changing.resumable(session, how):
         for id_ in newcomers:
-            learner = admin.member_change("add_learner", member=id_, addr=addrs.get(id_, ""))
+            learner = admin.member_change(
+                "add_learner", member=id_, addr=addrs.get(id_, ""), expect_config=expected
+            )
             added = changing.ask(session, learner)
+            # From here on the configuration to start from is the one just made.
+            expected = added.index if expect_config else 0
             steps.append(f"added {id_} as a learner at index {added.index}")
             out.note(steps[-1])
         joining = tuple(sorted({*voters} - {*config.voters}))
         if joining:
-            _catch_up(session, joining)
+            _catch_up(session, joining, or_silent=unsafe)
             steps.append(f"{', '.join(str(i) for i in joining)} caught up")
             out.note(steps[-1])
-        # The additions above have made newer configurations than the expected one.
-        reply = changing.ask(session, whole(0))
+        reply = changing.ask(session, whole(expected))
     changing.show(session, reply, changing.headline("DONE", reply), extra={"steps": steps})
 
 
-def _catch_up(session: Session, ids: tuple[int, ...]) -> None:
+def _catch_up(session: Session, ids: tuple[int, ...], *, or_silent: bool = False) -> None:
+    def ready(row: ProgressRow) -> bool:
+        return changing.caught_up(row) or (or_silent and not row.recent_active)
+
     def done(reply: ProgressReply) -> bool:
         rows = {row.id: row for row in reply.rows}
-        return all(id_ in rows and changing.caught_up(rows[id_]) for id_ in ids)
+        return all(id_ in rows and ready(rows[id_]) for id_ in ids)
 
     hint = "are the new nodes running (raftd --join)? run the same command again to go on"
     changing.wait_for(session, "catching up", ids, done, hint=hint)

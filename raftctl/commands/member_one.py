@@ -11,8 +11,8 @@ from raftctl.jsonable import to_dict
 from raftctl.options import ADDRESS, ADDRESSES, ID_MAX, NODE_ID
 from raftctl.session import Session, pass_session
 from raftwire import admin
-from raftwire.admin import MemberKind
-from raftwire.proto.admin_pb2 import ProgressReply
+from raftwire.admin import Call, MemberKind
+from raftwire.proto.admin_pb2 import MemberChangeReply, ProgressReply
 
 _id = click.argument("id_", metavar="ID", type=NODE_ID)
 _address = click.argument("address", metavar="[HOST:PORT]", type=ADDRESS, required=False)
@@ -190,15 +190,18 @@ def replace(session: Session, *, old: int, new: str, dry_run: bool, unsafe: bool
     interrupted one was.
     """
     new_id, address = _new_node(new)
-    request = admin.member_change(
-        "replace",
-        member=old,
-        new_member=new_id,
-        addr=address,
-        dry_run=dry_run,
-        unsafe=unsafe,
-        wait=True,
-    )
+
+    def replacement(dry_run: bool) -> Call[MemberChangeReply]:
+        return admin.member_change(
+            "replace",
+            member=old,
+            new_member=new_id,
+            addr=address,
+            dry_run=dry_run,
+            unsafe=unsafe,
+            wait=True,
+        )
+
     if not dry_run:
         session.confirm(f"Put node {new_id} in the place of node {old}, for good?")
         config = changing.progress(session).config
@@ -207,6 +210,8 @@ def replace(session: Session, *, old: int, new: str, dry_run: bool, unsafe: bool
             done = f"nothing to do: node {new_id} is in the place of node {old} already"
             session.out.result(session.meta, data, lambda: session.out.line(done))
             return
+        # What cannot end well does not begin: nobody is added for it.
+        changing.ask(session, replacement(dry_run=True))
         how = "What was done stays done; run the same command again to go on."
         with changing.resumable(session, how):
             if new_id not in {*config.voters, *config.learners}:
@@ -218,7 +223,7 @@ def replace(session: Session, *, old: int, new: str, dry_run: bool, unsafe: bool
                 session.out.note(f"added {new_id} as a learner at index {added.index}")
                 session.out.note(f"if it does not run yet, start it with: {line}")
             _wait_caught_up(session, new_id, how)
-    reply = changing.ask(session, request)
+    reply = changing.ask(session, replacement(dry_run))
     changing.show(session, reply, changing.headline(f"REPLACED {old} by {new_id}", reply))
 
 

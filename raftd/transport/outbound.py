@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-from raft.eraftpb import Message, MsgSnapshot
+from raft.eraftpb import ConfState, Message, MsgSnapshot
 from raftd.config import split_address
 from raftd.log import Log
 from raftd.transport.security import PLAINTEXT, PeerName, Security, SecurityError, why_not
@@ -33,6 +33,7 @@ from raftwire.peer import (
     Hello,
     HelloReply,
     PeerFrame,
+    RefusedByPeer,
     check_hello_reply,
     make_hello,
     parse_hello_reply,
@@ -338,8 +339,8 @@ class Link:
                 backoff = _BACKOFF_FIRST
             except (OSError, RemoteError) as error:
                 self._down(_words(error))
-                if isinstance(error, HelloRefused) and error.code == Code.REMOVED_MEMBER:
-                    self._outbound.on_expelled()
+                if isinstance(error, RefusedByPeer):
+                    self._outbound.on_refused(error)
             self._wake.clear()
             # Jitter, so that a restarted node is not dialed by all its peers in step.
             delay = backoff * self._outbound.random.uniform(0.5, 1.5)
@@ -364,6 +365,8 @@ class Link:
         state.reachable, state.error, state.since = True, "", self._loop.time()
         self._transport = dialer.transport
         self._said = ""
+        if reply.HasField("config"):
+            self._outbound.on_left_out(reply.config)
         self._outbound.log.info("peer connected", peer=self.peer_id, addr=self.address)
         self._outbound.on_up(self.peer_id)
         try:
@@ -414,7 +417,8 @@ class Outbound:
         on_unreachable: Called with a peer's id when a message to it was dropped.
         on_snapshot: Takes a snapshot message, which does not travel on the link.
         on_up, on_down: Called with a peer's id when its link comes up or is lost.
-        on_expelled: Called when a peer says that this node has left the group for good.
+        on_refused: Called when a peer does not want to talk to this node.
+        on_left_out: Called with a peer's configuration if it does not hold this node.
     """
 
     def __init__(
@@ -426,7 +430,8 @@ class Outbound:
         on_snapshot: Callable[[Message], None],
         on_up: Callable[[int], None],
         on_down: Callable[[int], None],
-        on_expelled: Callable[[], None],
+        on_refused: Callable[[RefusedByPeer], None],
+        on_left_out: Callable[[ConfState], None],
         security: Security = PLAINTEXT,
     ) -> None:
         self.mine = mine
@@ -440,7 +445,8 @@ class Outbound:
         self._on_snapshot = on_snapshot
         self.on_up = on_up
         self.on_down = on_down
-        self.on_expelled = on_expelled
+        self.on_refused = on_refused
+        self.on_left_out = on_left_out
         self._leaving: dict[int, asyncio.TimerHandle] = {}
 
     def set_peers(self, addresses: Mapping[int, str]) -> None:

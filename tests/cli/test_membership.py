@@ -166,6 +166,7 @@ class Group:
         self.config = start
         self.behind = behind
         self.kinds: list[int] = []
+        self.checked: list[int] = []
         node.answer("progress", self.progress)
         node.answer("member_change", self.change)
 
@@ -183,6 +184,9 @@ class Group:
 
     def change(self, request: Request) -> Response:
         asked = request.member_change
+        if asked.dry_run:
+            self.checked.append(asked.kind)
+            return changed(self.config, dry_run=True)
         self.kinds.append(asked.kind)
         if asked.kind == Kind.ADD_LEARNER:
             self.config.learners.append(asked.id)
@@ -204,6 +208,10 @@ def test_change_does_it_all(node: FakeNode, ctl: Ctl) -> None:
     )  # fmt: skip
     assert ran.code == 0, ran.out
     assert group.kinds == [Kind.ADD_LEARNER, Kind.ADD_LEARNER, Kind.CHANGE]
+    assert group.checked == [Kind.CHANGE]
+    # Each step starts from what the one before made; somebody else's change would be noticed.
+    expected = [request.expect_config for request in sent(node)]
+    assert expected == [980, 980, 981, 981]
     assert group.behind <= 64
     assert ran.data["steps"] == [
         "added 4 as a learner at index 981",

@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Hello(_message.Message):
-    __slots__ = ("magic", "protocol_min", "protocol_max", "cluster_id", "node_id", "to_node_id", "incarnation", "kind", "advertise", "version", "state_machine")
+    __slots__ = ("magic", "protocol_min", "protocol_max", "cluster_id", "node_id", "to_node_id", "incarnation", "kind", "advertise", "version", "state_machine", "data_made_ms")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[Hello.Kind]
@@ -31,6 +31,7 @@ class Hello(_message.Message):
     ADVERTISE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_MACHINE_FIELD_NUMBER: _ClassVar[int]
+    DATA_MADE_MS_FIELD_NUMBER: _ClassVar[int]
     magic: bytes
     protocol_min: int
     protocol_max: int
@@ -42,10 +43,11 @@ class Hello(_message.Message):
     advertise: str
     version: str
     state_machine: str
-    def __init__(self, magic: _Optional[bytes] = ..., protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., cluster_id: _Optional[bytes] = ..., node_id: _Optional[int] = ..., to_node_id: _Optional[int] = ..., incarnation: _Optional[int] = ..., kind: _Optional[_Union[Hello.Kind, str]] = ..., advertise: _Optional[str] = ..., version: _Optional[str] = ..., state_machine: _Optional[str] = ...) -> None: ...
+    data_made_ms: int
+    def __init__(self, magic: _Optional[bytes] = ..., protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., cluster_id: _Optional[bytes] = ..., node_id: _Optional[int] = ..., to_node_id: _Optional[int] = ..., incarnation: _Optional[int] = ..., kind: _Optional[_Union[Hello.Kind, str]] = ..., advertise: _Optional[str] = ..., version: _Optional[str] = ..., state_machine: _Optional[str] = ..., data_made_ms: _Optional[int] = ...) -> None: ...
 
 class HelloReply(_message.Message):
-    __slots__ = ("ok", "code", "message", "hint", "protocol", "cluster_id", "node_id", "incarnation", "version", "state_machine", "addrs")
+    __slots__ = ("ok", "code", "message", "hint", "protocol", "cluster_id", "node_id", "incarnation", "version", "state_machine", "addrs", "config", "data_made_ms")
     class AddrsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -64,6 +66,8 @@ class HelloReply(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_MACHINE_FIELD_NUMBER: _ClassVar[int]
     ADDRS_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    DATA_MADE_MS_FIELD_NUMBER: _ClassVar[int]
     ok: bool
     code: str
     message: str
@@ -75,7 +79,9 @@ class HelloReply(_message.Message):
     version: str
     state_machine: str
     addrs: _containers.ScalarMap[int, str]
-    def __init__(self, ok: _Optional[bool] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ..., protocol: _Optional[int] = ..., cluster_id: _Optional[bytes] = ..., node_id: _Optional[int] = ..., incarnation: _Optional[int] = ..., version: _Optional[str] = ..., state_machine: _Optional[str] = ..., addrs: _Optional[_Mapping[int, str]] = ...) -> None: ...
+    config: _eraftpb_pb2.ConfState
+    data_made_ms: int
+    def __init__(self, ok: _Optional[bool] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ..., protocol: _Optional[int] = ..., cluster_id: _Optional[bytes] = ..., node_id: _Optional[int] = ..., incarnation: _Optional[int] = ..., version: _Optional[str] = ..., state_machine: _Optional[str] = ..., addrs: _Optional[_Mapping[int, str]] = ..., config: _Optional[_Union[_eraftpb_pb2.ConfState, _Mapping]] = ..., data_made_ms: _Optional[int] = ...) -> None: ...
 
 class PeerFrame(_message.Message):
     __slots__ = ("messages", "forward", "refused", "relay", "relay_reply", "announce", "query", "query_reply", "offer", "resume", "chunk", "done")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raft.eraftpb import Entry, Message
+from raft.eraftpb import ConfState, Entry, Message
 from raftwire.envelope import CONTROL, Origin
 from raftwire.errors import Code, HelloRefused, MessageError
 from raftwire.limits import ENTRIES_PER_FRAME_MAX, MESSAGES_PER_FRAME_MAX
@@ -20,6 +20,7 @@ from raftwire.peer import (
     Hello,
     HelloReply,
     PeerFrame,
+    RefusedByPeer,
     check_hello,
     check_hello_reply,
     make_hello,
@@ -128,6 +129,59 @@ def test_the_dialer_checks_whom_it_reached(changes: dict[str, object], code: Cod
 def test_a_joining_node_wants_a_cluster() -> None:
     with pytest.raises(HelloRefused, match="names no cluster"):
         check_hello_reply(HelloReply(ok=True, protocol=1, node_id=1), NEW, 0)
+
+
+CONFIG = ConfState(voters=[1, 3], learners=[5], config_index=17, removed=[2, 9])
+
+
+def test_who_is_not_in_the_configuration_is_shown_it() -> None:
+    one = ONE._replace(members=None, config=CONFIG)
+    reply = check_hello(hello(), one)
+    assert reply.ok
+    assert (list(reply.config.voters), reply.config.config_index) == ([1, 3], 17)
+    assert not reply.config.removed
+    for member in (3, 5):
+        assert not check_hello(hello(node_id=member), one).HasField("config")
+    joint = ConfState(voters=[1, 4], voters_outgoing=[1, 2], config_index=17)
+    assert not check_hello(hello(), one._replace(config=joint)).HasField("config")
+
+
+def test_who_has_left_is_shown_the_configuration_with_the_refusal() -> None:
+    reply = check_hello(hello(node_id=9), ONE._replace(config=CONFIG))
+    with pytest.raises(RefusedByPeer) as refused:
+        check_hello_reply(reply, TWO, 1)
+    assert refused.value.config is not None
+    assert list(refused.value.config.voters) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("kind", "known", "made", "code"),
+    [
+        (Hello.RAFT, {2: 1000}, 1000, ""),
+        (Hello.RAFT, {2: 1000}, 2000, Code.DATA_LOST),
+        (Hello.SNAPSHOT, {2: 1000}, 2000, Code.DATA_LOST),
+        (Hello.RAFT, {2: 1000}, 0, ""),  # An older version, which does not say.
+        (Hello.RAFT, {3: 1000}, 2000, ""),
+        (Hello.JOIN, {3: 1000}, 0, ""),
+        (Hello.JOIN, {2: 1000}, 0, Code.DATA_LOST),
+        (Hello.JOIN, {2: 1000}, 2000, Code.DATA_LOST),
+        (Hello.JOIN, {2: 1000}, 1000, ""),
+    ],
+)
+def test_an_id_stands_for_one_disk(
+    kind: Hello.Kind, known: dict[int, int], made: int, code: str
+) -> None:
+    reply = check_hello(hello(kind=kind, data_made_ms=made), ONE._replace(data_known=known))
+    assert reply.code == code
+    assert reply.ok == (not code)
+
+
+def test_the_dialer_too_knows_lost_data() -> None:
+    reply = check_hello(hello(), ONE._replace(data_made_ms=1000))
+    check_hello_reply(reply, TWO._replace(data_known={1: 1000}), 1)
+    with pytest.raises(HelloRefused, match="node 1 has lost its data") as refused:
+        check_hello_reply(reply, TWO._replace(data_known={1: 999}), 1)
+    assert not isinstance(refused.value, RefusedByPeer)
 
 
 @pytest.mark.parametrize(
