@@ -1,18 +1,19 @@
 """The admin socket: clients on this host, many requests in one read, many answers in one write.
 
 The socket file is made in silence, given its mode, and only then moved to its name, so nobody can
-connect before it is protected. Who connects is asked of the kernel (SO_PEERCRED): with a mode that
-admits only the owner, only the owner and root are served, whatever the directory allows.
+connect before it is protected. Who connects is asked of the kernel, see access.py.
 """
 
 import asyncio
+import errno
 import os
 import socket
 import stat
-import struct
 from pathlib import Path
 from typing import Final, cast
 
+from raftd.access import Credentials, access_of, credentials_of
+from raftd.checks import group_id
 from raftd.config import DaemonConfig
 from raftd.log import Log
 from raftd.service import Service, Waiter
@@ -21,7 +22,6 @@ from raftwire.errors import AdminError, Code, FrameError, MessageError
 from raftwire.frame import FrameDecoder
 from raftwire.limits import ADMIN_BACKLOG, ADMIN_PIPELINE_MAX, ADMIN_REQUEST_BYTES_MAX, MIB
 
-_CREDENTIALS: Final = struct.Struct("iII")
 _WRITE_BYTES_MAX: Final = 64 * MIB
 """Answers that a client does not read; beyond it the connection is closed."""
 
@@ -35,7 +35,7 @@ class AdminConnection(asyncio.Protocol):
 
     __slots__ = (
         "_decoder", "_out", "_paused", "_room", "_server", "_service", "_transport", "_unanswered",
-        "_waiter", "gone",
+        "_waiter", "_who", "access", "gone",
     )  # fmt: skip
 
     def __init__(self, server: "AdminServer") -> None:
@@ -48,6 +48,8 @@ class AdminConnection(asyncio.Protocol):
         self._room: asyncio.Future[None] | None = None
         self._paused = False
         self._unanswered = 0
+        self._who: Credentials | None = None
+        self.access = "rw"
         self.gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -59,6 +61,15 @@ class AdminConnection(asyncio.Protocol):
             self._write(error_response(0, refused))
             self.gone = True
             transport.close()
+
+    def known(self, who: Credentials, access: str) -> None:
+        """It is known who this is, and what that may: ``rw`` or ``ro``."""
+        self._who, self.access = who, access
+
+    def changed(self, verb: str, code: str) -> None:
+        """Something was changed for this client, or not; ``code`` says why not."""
+        if self._who is not None:
+            self._server.changed(self._who, verb, code)
 
     def data_received(self, data: bytes) -> None:
         """Take all requests that have arrived."""
@@ -164,6 +175,7 @@ class AdminServer:
         self.service = service
         self.frame_bytes_max = config.max_entry_bytes + ADMIN_REQUEST_BYTES_MAX
         self.refused_frames = 0
+        self.refused_clients = 0
         self._connections: set[AdminConnection] = set()
         self._dirty: list[AdminConnection] = []
         self._flush_due = False
@@ -201,6 +213,7 @@ class AdminServer:
                 os.umask(old)
             sock.listen(ADMIN_BACKLOG)
             temporary.chmod(self._config.admin_mode)
+            self._give_to_group(temporary)
             temporary.replace(path)
             found = path.lstat()
             self._inode = (found.st_dev, found.st_ino)
@@ -212,6 +225,15 @@ class AdminServer:
             temporary.unlink(missing_ok=True)
             raise
 
+    def _give_to_group(self, path: Path) -> None:
+        name = self._config.admin_group
+        if name is None:
+            return
+        group = group_id(name)
+        if group is None:
+            raise OSError(errno.EINVAL, f"--admin-group: there is no group {name} on this host")
+        os.chown(path, -1, group)
+
     def admit(self, connection: AdminConnection, transport: asyncio.Transport) -> AdminError | None:
         """Take in a client; return why not, if not."""
         if len(self._connections) >= self._config.max_clients:
@@ -220,15 +242,24 @@ class AdminServer:
                 f"{len(self._connections)} clients are connected; "
                 f"the limit is {self._config.max_clients}",
             )
-        if self._config.admin_mode & 0o077 == 0:
-            uid = _peer_uid(transport)
-            if uid not in (0, os.geteuid()):
-                self._log.warning("admin client refused", uid=uid)
-                return AdminError(
-                    Code.PERMISSION, f"user {uid} may not speak to the raftd of another user"
-                )
+        who = credentials_of(transport.get_extra_info("socket"))
+        access = access_of(who, self._config)
+        if not access:
+            self.refused_clients += 1
+            self._log.warning("admin client refused", uid=who.uid, pid=who.pid)
+            return AdminError(
+                Code.PERMISSION,
+                f"user {who.uid} may not speak to this raftd",
+                hint="ask as its own user or as root; --admin-group and --admin-readonly-group "
+                "let others in",
+            )
+        connection.known(who, access)
         self._connections.add(connection)
         return None
+
+    def changed(self, who: Credentials, verb: str, code: str) -> None:
+        """Somebody has changed something, or tried to."""
+        self._log.info("admin request", uid=who.uid, pid=who.pid, verb=verb, result=code)
 
     def forget(self, connection: AdminConnection) -> None:
         """A client is gone."""
@@ -304,10 +335,3 @@ def _remove_stale(path: Path) -> None:
         f"a running process listens on {path} already: "
         "stop it, or give this node its own --admin-socket"
     )
-
-
-def _peer_uid(transport: asyncio.Transport) -> int:
-    sock = transport.get_extra_info("socket")
-    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, uid, _ = _CREDENTIALS.unpack(raw)
-    return int(uid)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from raft import Config, InvariantViolation, RawNode
+from raft import Config, InvariantViolation, RawNode, ReadOnlyOption
 from raft.eraftpb import ConfState
 from raftd import __version__, recover
 from raftd.admin import AdminServer, SocketInUse
@@ -346,6 +346,11 @@ class Daemon:
                 max_uncommitted_size=config.max_uncommitted_size,
                 max_committed_size_per_ready=config.max_committed_size,
                 check_quorum=config.check_quorum,
+                read_only_option=(
+                    ReadOnlyOption.LeaseBased
+                    if config.read_mode == "lease"
+                    else ReadOnlyOption.Safe
+                ),
                 pre_vote=config.pre_vote,
                 batch_append=True,
                 disable_proposal_forwarding=True,
@@ -450,6 +455,10 @@ class Daemon:
         node.on_turn_end = self.admin.flush
         self.operations.reloader.steps.append(self.admin.reloaded)
         self.parts.client_count = lambda: self.admin.count
+        self.parts.admin_refusals = lambda: {
+            "refused_clients": self.admin.refused_clients,
+            "refused_requests": self.admin.refused_frames,
+        }
         self.parts.refused_connections = lambda: self.inbound.refused
         self.parts.snapshot_info = self.snapshots.info
         self.parts.snapshot_progress = self.snapshots.progress

@@ -181,6 +181,11 @@ class RemoteCaller:
     """A client of another member, whose request was relayed."""
 
     gone = False
+    access = "rw"
+    """The member that relays has looked who asks."""
+
+    def changed(self, verb: str, code: str) -> None:
+        """Whoever asked the other member is noted there."""
 
     def __init__(self, outbound: Outbound, peer_id: int, query: bool) -> None:
         self._outbound = outbound

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from raft import Compacted, Error
 from raftd import __version__, views
+from raftd.access import changes
 from raftd.applier import Applied
 from raftd.applier import Outcome as ApplyOutcome
 from raftd.config import DaemonConfig
@@ -57,6 +58,15 @@ class Caller(Protocol):
         """Whether nobody listens any more."""
         ...
 
+    @property
+    def access(self) -> str:
+        """What it may: ``rw``, or ``ro`` to look and read."""
+        ...
+
+    def changed(self, verb: str, code: str) -> None:
+        """Hear that something was changed for it, or why not; for the record."""
+        ...
+
     def send(self, response: Response) -> None:
         """Send an answer."""
         ...
@@ -96,6 +106,7 @@ class Parts:
     security: Security = PLAINTEXT
     client_count: Callable[[], int] = lambda: 0
     refused_connections: Callable[[], Mapping[str, int]] = dict
+    admin_refusals: Callable[[], Mapping[str, int]] = dict
     snapshot_info: Callable[[], SnapshotInfo | None] = lambda: None
     snapshot_progress: Callable[[int], Transfer | None] = lambda peer_id: None
 
@@ -121,6 +132,7 @@ class Parts:
             found[f"refused_message_{kind}"] = count
         for reason, count in self.refused_connections().items():
             found[f"refused_connection_{reason}"] = count
+        found |= self.admin_refusals()
         return found
 
 
@@ -159,7 +171,13 @@ class Service:
     def serve(self, caller: Caller, waiter: "Waiter", request: Request) -> None:
         """Take a request; ``caller`` is answered, now or later."""
         body = request.WhichOneof("body")
-        if body == "propose":
+        if caller.access != "rw" and changes(request, body or ""):
+            self.fail(
+                caller,
+                request.id,
+                AdminError(Code.PERMISSION, f"you may look and read, not {body}"),
+            )
+        elif body == "propose":
             self._propose(caller, waiter, request)
         elif body == "query":
             self._query(caller, waiter, request)
@@ -221,14 +239,21 @@ class Service:
         caller: Caller,
         request: Request,
     ) -> None:
+        code = "ok"
         try:
             response = await handler(caller, request)
             response.id = request.id
             self.send(caller, response)
         except AdminError as error:
+            code = str(error.code)
             self.fail(caller, request.id, error)
         except Error as error:
-            self.fail(caller, request.id, error_of(error))
+            refused = error_of(error)
+            code = str(refused.code)
+            self.fail(caller, request.id, refused)
+        body = request.WhichOneof("body") or ""
+        if changes(request, body):
+            caller.changed(body, code)
 
     async def _many(
         self,
@@ -339,7 +364,8 @@ class Service:
                 return
             self.answer_query(caller, request.id, node.raft.raft_log.applied, query.data, stale_ms)
             return
-        # A lease would save a round trip; asking the quorum instead is never less than was asked.
+        # Whether the leader asks a quorum or has a lease is the group's setting, not the client's:
+        # who would be content with a lease gets no less.
         refused = node.read(waiter, request.id, query.data, seconds_of(request))
         if refused is not None:
             self.fail(caller, request.id, refused)
@@ -362,7 +388,7 @@ class Service:
         """Answer a bare read index."""
         response = Response(id=request_id)
         response.read_index.index = index
-        response.read_index.mode = "readindex"
+        response.read_index.mode = self.parts.config.read_mode
         self.send(caller, response)
 
     async def linearize(self, request: Request) -> None:
@@ -443,7 +469,7 @@ class Service:
         reply.protocol_min, reply.protocol_max = PROTOCOL_MIN, PROTOCOL_MAX
         reply.version = __version__
         reply.state_machine = self.parts.identity.state_machine
-        reply.access = "rw"
+        reply.access = caller.access
         return response
 
     async def _status(self, caller: Caller, request: Request) -> Response:
@@ -1025,6 +1051,10 @@ class _FutureCaller:
     """A caller whose first answer is awaited."""
 
     gone = False
+    access = "rw"
+
+    def changed(self, verb: str, code: str) -> None:
+        """Whoever asked this node has noted it."""
 
     def __init__(self) -> None:
         self.future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
