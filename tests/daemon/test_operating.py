@@ -161,8 +161,10 @@ def test_events_are_numbered_and_followed(node: Node) -> None:
     # They do not depend on the level of the log.
     with node.client() as client:
         client.loglevel("error")
-        last = list(client.events())[-1]
-        assert last.message == "log level set"
+        *_, last, by = client.events()
+        assert (last.message, last.fields["level"]) == ("log level set", "error")
+        # Who did it is on record, too.
+        assert (by.message, by.kind, by.fields["verb"]) == ("admin request", "security", "loglevel")
         client.loglevel("info")
 
 
