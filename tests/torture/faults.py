@@ -133,7 +133,15 @@ class Crash(Fault):
     kind = "crash"
     weight = 3.0
     alone = True
-    PLACES: ClassVar[tuple[str, ...]] = ("persist", "written", "durable", "apply", "applied", "answer", "vote")
+    PLACES: ClassVar[tuple[str, ...]] = (
+        "persist",
+        "written",
+        "durable",
+        "apply",
+        "applied",
+        "answer",
+        "vote",
+    )
 
     def begin(self) -> None:
         scene = self.scene
