@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +29,9 @@ _NUMBER: Final = Struct(">Q")
 _pack_header = _HEADER.pack
 _unpack_header = _HEADER.unpack_from
 _HEADER_BYTES: Final = _HEADER.size
+
+
+_Mark = tuple[int, int, int, bytes]
 
 
 class Record(NamedTuple):
@@ -53,9 +56,21 @@ class Journal:
     Args:
         prefix: Of the journal's keys in the machine's state; nothing else may begin with it.
         first: The least number a record may have.
+        apart: Returns how many bytes a payload refers to that the machine keeps elsewhere for it;
+            they count as the record's own.
+        forgotten: Called with the context, number and payload of each record that is forgotten and
+            refers to such bytes.
     """
 
-    def __init__(self, prefix: bytes, first: int = 1) -> None:
+    def __init__(
+        self,
+        prefix: bytes,
+        first: int = 1,
+        apart: Callable[[bytes], int] | None = None,
+        forgotten: Callable[[ApplyContext, int, bytes], None] | None = None,
+    ) -> None:
+        self._apart = apart if apart is not None else _nothing_apart
+        self._forgotten = forgotten
         self._chunk_prefix = prefix + b"c"
         self._chunk_end = prefix + b"d"
         self._state_key = prefix + b"s"
@@ -64,14 +79,15 @@ class Journal:
         self.first = first
         #: Number of the newest record; ``first - 1`` if there never was one.
         self.last = first - 1
-        #: Records kept, and the bytes of their payloads.
+        #: Records kept, and the bytes of their payloads, with what these refer to.
         self.count = 0
         self.bytes = 0
         self._pending: list[bytes] = []
-        # (number, time, size) of pending records.
-        self._pending_marks: deque[tuple[int, int, int]] = deque()
+        # Of each pending record: number, time, size with what lies apart, and if that is anything
+        # the payload.
+        self._pending_marks: deque[_Mark] = deque()
         # The same of the oldest stored chunk, as far as it is not forgotten, and that chunk's key.
-        self._head: deque[tuple[int, int, int]] = deque()
+        self._head: deque[_Mark] = deque()
         self._head_key: bytes | None = None
         # First numbers of the chunks stored since `open`, but for the oldest once it is loaded, and
         # how many records are kept from before it.
@@ -108,7 +124,12 @@ class Journal:
         """Add a record, numbered above all before it; ``trim`` and ``flush`` must follow."""
         size = len(payload)
         self._pending.append(_pack_header(number, time_ms, size) + payload)
-        self._pending_marks.append((number, time_ms, size))
+        apart = self._apart(payload)
+        if apart:
+            size += apart
+            self._pending_marks.append((number, time_ms, size, payload))
+        else:
+            self._pending_marks.append((number, time_ms, size, b""))
         self.last = number
         self.count += 1
         self.bytes += size
@@ -125,7 +146,7 @@ class Journal:
         oldest_ms = context.log_time_ms - age if age else -1
         while self.count:
             head = self._head_marks(context)
-            number, time_ms, payload_bytes = head[0]
+            number, time_ms, record_bytes, referring = head[0]
             if not (
                 (count and self.count > count)
                 or (size and self.bytes > size and self.count > 1)
@@ -134,7 +155,7 @@ class Journal:
                 return
             head.popleft()
             self.count -= 1
-            self.bytes -= payload_bytes
+            self.bytes -= record_bytes
             self.first = number + 1
             self._changed = True
             if head is self._head:
@@ -147,8 +168,10 @@ class Journal:
                     self._head_key = None
             else:
                 del self._pending[0]
+            if referring and self._forgotten is not None:
+                self._forgotten(context, number, referring)
 
-    def _head_marks(self, context: ApplyContext) -> deque[tuple[int, int, int]]:
+    def _head_marks(self, context: ApplyContext) -> deque[_Mark]:
         if self._head:
             return self._head
         if not self._stored:
@@ -156,7 +179,11 @@ class Journal:
         self._head_key, chunk = self._oldest_chunk(context)
         for record in _records(chunk):
             if record.number >= self.first:
-                self._head.append((record.number, record.time_ms, len(record.payload)))
+                payload = record.payload
+                apart = self._apart(payload)
+                self._head.append(
+                    (record.number, record.time_ms, len(payload) + apart, payload if apart else b"")
+                )
         if not self._head:
             raise _damaged("a chunk is missing")
         return self._head
@@ -218,7 +245,7 @@ class Journal:
             return Page(records, start, more=False)
         left = bytes_max
         for record in self._from(reader, start):
-            left -= len(record.payload)
+            left -= len(record.payload) + self._apart(record.payload)
             if records and left < 0:
                 break
             records.append(record)
@@ -277,6 +304,10 @@ class Journal:
     def bounds(self) -> dict[str, Any]:
         """Return what is kept, by name."""
         return {"first": self.first, "last": self.last, "count": self.count, "bytes": self.bytes}
+
+
+def _nothing_apart(payload: bytes) -> int:
+    return 0
 
 
 def _records(chunk: bytes) -> Iterator[Record]:

@@ -5,7 +5,9 @@ pair knows the revision that created it, the one that changed it last, and how o
 since it was created. A delete that finds nothing and a compare that fails change nothing.
 
 Records, under these first bytes: ``k`` + key -> create, mod, version, value; ``r`` -> the revision;
-``h`` the history for those who watch (``machines.journal``), one record a revision.
+``h`` the history for those who watch (``machines.journal``), one record a revision; ``v`` +
+revision -> a large value that was put then. Large values are written once: the pair and the history
+both refer to them, and they go with the last of the two.
 """
 
 from __future__ import annotations
@@ -48,9 +50,17 @@ PAGE_BYTES_MAX: Final = 1024 * 1024
 COUNT_MAX: Final = 100_000
 """Keys counted for one answer to a counting query; the client asks on behind ``next``."""
 
+APART_BYTES: Final = 4096
+"""Values from this length on are kept apart. Part of the replicated format."""
+
 _KEY: Final = b"k"
 _KEY_END: Final = b"l"
 _REVISION: Final = b"r"
+_VALUE: Final = b"v"
+_VALUE_END: Final = b"w"
+
+# In the create revision of a record: the value lies apart, and its length stands in its place.
+_APART: Final = 1 << 63
 
 _META: Final = Struct(">QQQ")
 _META_BYTES: Final = _META.size
@@ -71,7 +81,7 @@ class KvMachine:
 
     def __init__(self) -> None:
         self.revision = 0
-        self.journal = Journal(b"h")
+        self.journal = Journal(b"h", apart=_apart_in, forgotten=self._forgotten)
         self._stored_revision = 0
 
     def open(self, reader: Reader) -> None:
@@ -104,11 +114,13 @@ class KvMachine:
         key = command.key
         _check_key(key)
         before = context.get(_KEY + key)
-        self._store(context, key, command.value, before)
         if command.prev_kv and before is not None:
+            previous = _pair(context, key, before)
+            self._store(context, key, command.value, before)
             return KvResult(
-                revision=self.revision, succeeded=True, prev=_pair(key, before)
+                revision=self.revision, succeeded=True, prev=previous
             ).SerializeToString()
+        self._store(context, key, command.value, before)
         return _plain_result(self.revision)
 
     def _delete(self, context: ApplyContext, command: KvDelete) -> bytes:
@@ -117,10 +129,11 @@ class KvMachine:
         before = context.get(_KEY + key)
         if before is None:
             return _plain_result(self.revision)
-        self._remove(context, [(key, before)])
-        result = KvResult(revision=self.revision, succeeded=True, deleted=1)
+        result = KvResult(succeeded=True, deleted=1)
         if command.prev_kv:
-            result.prev.CopyFrom(_pair(key, before))
+            result.prev.CopyFrom(_pair(context, key, before))
+        self._remove(context, [(key, before)])
+        result.revision = self.revision
         return result.SerializeToString()
 
     def _delete_range(self, context: ApplyContext, command: KvDeleteRange) -> bytes:
@@ -160,7 +173,7 @@ class KvMachine:
         elif expect == "mod_revision":
             holds = _unpack_meta(before)[1] == command.mod_revision
         elif expect == "value":
-            holds = before[_META_BYTES:] == command.value
+            holds = _value(context, before) == command.value
         else:
             holds = True
         now = before
@@ -173,7 +186,7 @@ class KvMachine:
                 now, deleted = None, 1
         result = KvResult(revision=self.revision, succeeded=holds, deleted=deleted)
         if now is not None:
-            result.current.CopyFrom(_pair(key, now))
+            result.current.CopyFrom(_pair(context, key, now))
         return result.SerializeToString()
 
     def _store(
@@ -181,11 +194,17 @@ class KvMachine:
     ) -> bytes:
         revision = self.revision = self.revision + 1
         if before is None:
-            record = _pack_meta(revision, revision, 1) + value
-            previous = 0
+            created, previous, version = revision, 0, 0
         else:
             created, previous, version = _unpack_meta(before)
+            if created & _APART:
+                created ^= _APART
+                self._superseded(context, previous)
+        if len(value) < APART_BYTES:
             record = _pack_meta(created, revision, version + 1) + value
+        else:
+            context.put(_VALUE + _U64.pack(revision), value)
+            record = _pack_meta(created | _APART, revision, version + 1) + _U64.pack(len(value))
         context.put(_KEY + key, record)
         self.journal.append(
             revision,
@@ -201,10 +220,24 @@ class KvMachine:
         events = []
         for key, before in found:
             context.delete(_KEY + key)
-            previous = _unpack_meta(before)[1]
+            created, previous, _ = _unpack_meta(before)
+            if created & _APART:
+                self._superseded(context, previous)
             events.append(_pack_event(_DELETE, len(key), len(record), previous) + key + record)
         self.journal.append(revision, context.log_time_ms, b"".join(events))
         self.journal.trim(context)
+
+    def _superseded(self, context: ApplyContext, revision: int) -> None:
+        """No pair refers any more to the large value of ``revision``."""
+        if revision < self.journal.first:
+            context.delete(_VALUE + _U64.pack(revision))
+
+    def _forgotten(self, context: ApplyContext, revision: int, payload: bytes) -> None:
+        """The history refers no more to the large value of ``revision``."""
+        for _, key, _, _ in _events(payload):
+            now = context.get(_KEY + key)
+            if now is None or _unpack_meta(now)[1] != revision:
+                context.delete(_VALUE + _U64.pack(revision))
 
     def advance(self, context: ApplyContext) -> None:
         """Forget changes that have become too old."""
@@ -231,7 +264,7 @@ class KvMachine:
             stored = reader.get(_KEY + parsed.get.key)
             result = KvQueryResult(revision=self.revision)
             if stored is not None:
-                result.kvs.append(_pair(parsed.get.key, stored))
+                result.kvs.append(_pair(reader, parsed.get.key, stored))
             return result.SerializeToString()
         if which == "range":
             return self._range(reader, parsed.range).SerializeToString()
@@ -259,12 +292,12 @@ class KvMachine:
         last = b""
         for stored, record in reader.scan(start, end, limit=limit + 1):
             key = stored[1:]
-            left -= len(key) + (0 if wanted.keys_only else len(record))
+            left -= len(key) + (0 if wanted.keys_only else _value_bytes(record))
             if len(result.kvs) == limit or (result.kvs and left < 0):
                 result.more = True
                 result.next = last
                 break
-            result.kvs.append(_pair(key, record, keys_only=wanted.keys_only))
+            result.kvs.append(_pair(reader, key, record, keys_only=wanted.keys_only))
             last = key
         return result
 
@@ -285,12 +318,12 @@ class KvMachine:
                     continue
                 event = KvWatchEvent(
                     type=KvWatchEvent.PUT if kind == _PUT else KvWatchEvent.DELETE,
-                    kv=_pair(key, stored),
+                    kv=_pair(reader, key, stored),
                 )
                 if watch.prev_kv and previous:
                     before = self._past(reader, key, previous)
                     if before is not None:
-                        event.prev.CopyFrom(_pair(key, before))
+                        event.prev.CopyFrom(_pair(reader, key, before))
                 answer.events.append(event)
         data = answer.SerializeToString() if answer.events else b""
         return ChangePage(data, page.next, page.more)
@@ -307,8 +340,9 @@ class KvMachine:
     def digest(self, reader: Reader) -> bytes:
         """Return a hash over all pairs, the revision and the history."""
         total = hashlib.blake2b(_U64.pack(self.revision), digest_size=16)
-        for key, value in reader.scan(_KEY, _KEY_END):
-            total.update(_U64.pack(len(key)) + key + _U64.pack(len(value)) + value)
+        for first, end in ((_KEY, _KEY_END), (_VALUE, _VALUE_END)):
+            for key, value in reader.scan(first, end):
+                total.update(_U64.pack(len(key)) + key + _U64.pack(len(value)) + value)
         total.update(self.journal.digest(reader))
         return total.digest()
 
@@ -332,12 +366,41 @@ def _span(key: bytes, range_end: bytes, *, prefix: bool) -> tuple[bytes, bytes]:
     return _KEY + key, _KEY + range_end
 
 
-def _pair(key: bytes, record: bytes, *, keys_only: bool = False) -> KeyValue:
+def _value(reader: Reader, record: bytes) -> bytes:
+    """Return the value of a stored pair."""
+    if not record[0] & 0x80:
+        return record[_META_BYTES:]
+    value = reader.get(_VALUE + _U64.pack(_unpack_meta(record)[1]))
+    if value is None or len(value) != _value_bytes(record):
+        raise CorruptionError(
+            "a large value of 'kv' is missing or cut short; this node must not serve from it;"
+            " remove it from the group and add it again under a new id"
+        )
+    return value
+
+
+def _value_bytes(record: bytes) -> int:
+    """Return how long the value of a stored pair is."""
+    if not record[0] & 0x80:
+        return len(record) - _META_BYTES
+    size: int = _U64.unpack_from(record, _META_BYTES)[0]
+    return size
+
+
+def _apart_in(payload: bytes) -> int:
+    """Return the length of the value that a put's record in the history refers to; 0: it has it."""
+    kind, key_bytes, _, _ = _EVENT.unpack_from(payload)
+    if kind != _PUT or not payload[_EVENT.size + key_bytes] & 0x80:
+        return 0
+    return _value_bytes(payload[_EVENT.size + key_bytes :])
+
+
+def _pair(reader: Reader, key: bytes, record: bytes, *, keys_only: bool = False) -> KeyValue:
     created, modified, version = _unpack_meta(record)
     return KeyValue(
         key=key,
-        value=b"" if keys_only else record[_META_BYTES:],
-        create_revision=created,
+        value=b"" if keys_only else _value(reader, record),
+        create_revision=created & ~_APART,
         mod_revision=modified,
         version=version,
     )

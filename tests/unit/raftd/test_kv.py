@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raftd.applier import Applied, Applier, Outcome
@@ -429,16 +429,39 @@ def against(model: Model, step: tuple[object, ...]) -> tuple[bytes, KvResult]:
     return cas(key=key, **fields), result
 
 
-@settings(max_examples=120, deadline=None)
-@given(st.lists(st.lists(COMMANDS, min_size=1, max_size=6), max_size=12), st.data())
-def test_against_a_naive_model(groups: list[list[tuple[object, ...]]], data: st.DataObject) -> None:
+def kept_apart(bench: Bench) -> set[int]:
+    """Return the revisions whose values are stored apart."""
+    return {int.from_bytes(key[1:]) for key, _ in bench.by.reader.scan(b"v", b"w")}
+
+
+def referred_to(bench: Bench, model: Model) -> set[int]:
+    """Return the revisions of the large values that a pair or a kept change refers to."""
+    least, first = kv_module.APART_BYTES, bench.machine.journal.first
+    pairs = {p.mod_revision for p in model.pairs.values() if len(p.value) >= least}
+    return pairs | {e[0] for e in model.events if e[0] >= first and len(e[3]) >= least}
+
+
+@pytest.mark.parametrize(("apart", "history"), [(4096, 0), (2, 0), (2, 7)])
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(groups=st.lists(st.lists(COMMANDS, min_size=1, max_size=6), max_size=12), data=st.data())
+def test_against_a_naive_model(
+    groups: list[list[tuple[object, ...]]],
+    data: st.DataObject,
+    apart: int,
+    history: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Whatever is applied together, restarted between, read in pages: as the model says."""
-    bench, model = Bench(), Model()
+    monkeypatch.setattr(kv_module, "APART_BYTES", apart)
+    bench, model = Bench(Settings(history_count=history)), Model()
     for group in groups:
         expected = [against(model, step) for step in group]
         found = bench.run(*[command for command, _ in expected])
         answers = [KvResult.FromString(each.result or b"") for each in found]
         assert answers == [result for _, result in expected]
+        assert kept_apart(bench) == referred_to(bench, model)
         if data.draw(st.booleans()):
             bench.restart()
     pairs = [model.pairs[key] for key in sorted(model.pairs)]
@@ -456,12 +479,46 @@ def test_against_a_naive_model(groups: list[list[tuple[object, ...]]], data: st.
     prefix = data.draw(st.binary(max_size=1))
     page = bench.range(key=prefix, prefix=True, count_only=True)
     assert page.count == sum(key.startswith(prefix) for key in model.pairs)
-    start = data.draw(st.integers(1, model.revision + 1))
+    first = bench.machine.journal.first
+    start = data.draw(st.integers(first, max(first, model.revision + 1)))
     events, following, more = bench.watch(KvWatch(key=prefix, prefix=True, start_revision=start))
     assert (following, more) == (max(start, model.revision + 1), False)
     assert [(each.kv.mod_revision, each.type, each.kv.key, each.kv.value) for each in events] == [
         event for event in model.events if event[0] >= start and event[2].startswith(prefix)
     ]
+
+
+def test_a_large_value_is_written_once_and_goes_with_its_last_reference() -> None:
+    large = b"x" * kv_module.APART_BYTES
+    bench = Bench(Settings(history_count=3))
+    bench.run(put(b"a", large))
+    assert len(dict(bench.by.reader.scan())[b"ka"]) < 100
+    found = bench.get(b"a")
+    assert found is not None
+    assert found.value == large
+    bench.run(*[put(b"b", b"%d" % number) for number in range(5)])
+    # The history has forgotten it, the pair has not.
+    assert kept_apart(bench) == {1}
+    assert bench.result(put(b"a", b"small", prev=True)).prev.value == large
+    assert kept_apart(bench) == set()
+    bench.run(put(b"c", large), delete(b"c"))
+    events, _, _ = bench.watch(KvWatch(key=b"c", start_revision=8, prev_kv=True))
+    assert [event.kv.value for event in events] == [large, b""]
+    assert events[1].prev.value == large
+    bench.run(*[put(b"b", b"%d" % number) for number in range(5)])
+    assert kept_apart(bench) == set()
+
+
+def test_large_values_count_towards_the_history() -> None:
+    large = b"x" * 10_000
+    bench = Bench(Settings(history_count=0, history_bytes=50_000))
+    for number in range(8):
+        bench.run(put(b"k%d" % number, large))
+        if number == 5:
+            bench.restart()
+    journal = bench.machine.journal
+    assert journal.first == 5
+    assert 40_000 < journal.bytes <= 50_000
 
 
 def test_the_digest_depends_on_the_commands_only() -> None:
