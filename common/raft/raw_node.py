@@ -147,6 +147,7 @@ class LightReady:
     Attributes:
         commit_index: The commit index, if it rose. Store it no later than the applied index of what
             it covers: a node that has applied more than it knows to be committed does not start.
+            Otherwise it may wait: the next Ready with entries has it in its `hs`.
         committed_entries: To apply, after those of the Ready.
         messages: To send; all that they promise is on disk.
 
@@ -197,6 +198,7 @@ class RawNode(Generic[StorageT]):
         raft = self.raft
         self._soft_state = raft.soft_state()
         self._hard_state = (raft.term, raft.vote, raft.raft_log.committed)
+        self._stored_commit = raft.raft_log.committed
         self._durable_term = raft.term
         self._number = 0
         self._written: deque[_Written] = deque()
@@ -427,13 +429,17 @@ class RawNode(Generic[StorageT]):
             rd.ss = self._soft_state = raft.soft_state()
         self._split_messages(rd, raft.take_messages())
         hard_state = (raft.term, raft.vote, log.committed)
-        if hard_state != self._hard_state:
+        unstable = log.unstable
+        # Entries are not to be on disk without the commit index they came with, which a LightReady
+        # may have told without its being written (DESIGN.md, rule 2).
+        writes = unstable.offset < unstable.next_index or unstable.snapshot is not None
+        if hard_state != self._hard_state or (writes and log.committed > self._stored_commit):
             rd.hs = raft.hard_state()
             rd.must_sync = hard_state[:2] != self._hard_state[:2]
             self._hard_state = hard_state
+            self._stored_commit = log.committed
         if raft.read_states:
             rd.read_states, raft.read_states = raft.read_states, []
-        unstable = log.unstable
         if unstable.snapshot is not None:
             rd.snapshot = unstable.snapshot
             rd.must_sync = True

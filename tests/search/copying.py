@@ -78,7 +78,7 @@ def _copy(value: Any, made: dict[int, Any]) -> Any:
     return result
 
 
-_SAME_FOR_ALL: Final = frozenset({"logger", "_logger", "rng", "id", "settings"})
+_SAME_FOR_ALL: Final = frozenset({"logger", "_logger", "rng", "id", "settings", "first"})
 _CONSTANT: Final = frozenset(
     # Settings of a node, which nothing here changes.
     {

@@ -398,6 +398,15 @@ SCENARIOS: tuple[Scenario, ...] = (
         sees=_sees(BEGUN, FINALIZED, ROLLED_BACK, FORCED),
     ),
     Scenario(
+        "replays",
+        "{1} to {2}, a LightReady's commit index unwritten, and all applied again after a restart",
+        replace(_PAIR, light=True, light_commit_waits=True, replays=True),
+        elected,
+        Network.PROMPT,
+        states=600_000,
+        sees=_sees(BEGUN, TWICE, FINALIZED, ROLLED_BACK, FORCED, GOES_ON),
+    ),
+    Scenario(
         "pre-vote",
         "{1,2} to {2,3} with PreVote",
         replace(_SHIFT, pre_vote=True),

@@ -37,6 +37,7 @@ class Settings:
         persist_late: Whether a write may wait for its flush while other things happen.
         light: Drive the node with `advance_append` and its `LightReady`.
         light_commit_waits: The application leaves the commit index of a `LightReady` unwritten.
+        replays: The application keeps nothing of what it applied: a restart applies it all again.
         compact: Whether the log may be compacted up to the applied index.
         transfers: To whom leadership may be handed.
         beats: Whether a leader may send heartbeats.
@@ -55,6 +56,7 @@ class Settings:
     persist_late: bool = False
     light: bool = False
     light_commit_waits: bool = False
+    replays: bool = False
     compact: bool = False
     transfers: tuple[int, ...] = ()
     beats: bool = False
@@ -205,13 +207,14 @@ class Server:
 
     Attributes:
         raw: The node.
+        first: What the disk held when the group was made.
         disk: What is written; `synced` is what of it is durable.
         handed: The last index that was handed out to be applied.
         waiting: Readys that are written and not flushed: number and messages held back.
         out: Messages that have left since this was last emptied.
     """
 
-    __slots__ = ("disk", "handed", "id", "out", "raw", "settings", "synced", "waiting")
+    __slots__ = ("disk", "first", "handed", "id", "out", "raw", "settings", "synced", "waiting")
 
     def __init__(self, node_id: int, settings: Settings) -> None:
         self.id = node_id
@@ -223,6 +226,13 @@ class Server:
             held = Durable(1, 1, (), 1, 0, 1, conf_state, 1)
         else:
             held = Durable(0, 0, (), 0, 0, 0, ConfState(), 0)  # To join by a snapshot.
+        self.first = held
+        self._start(held)
+
+    def _restart(self, held: Durable) -> None:
+        if self.settings.replays:
+            first = self.first
+            held = held._replace(applied=first.applied, conf_state=first.conf_state)
         self._start(held)
 
     def _start(self, held: Durable) -> None:
@@ -304,11 +314,11 @@ class Server:
         except (ConfChangeError, ProposalDropped):
             return False
         if kind == "power loss":
-            self._start(self.synced)
+            self._restart(self.synced)
             return True
         if kind == "kill":
             # Opening the files again makes durable what is read back from them.
-            self._start(self.disk.content())
+            self._restart(self.disk.content())
             return True
         if kind == "flush":
             self._flush()
