@@ -88,6 +88,9 @@ _REFUSED_BYTES_MAX: Final = 16 * ENTRIES_PER_FRAME_MAX
 #: Frames up to this length are parsed before their parts are counted: even one full of empty
 #: entries takes a few megabytes.
 _SMALL_FRAME_BYTES: Final = 64 * 1024
+#: Frames longer than this most often carry a few large entries.
+_LARGE_FRAME_BYTES: Final = 512 * 1024
+_STEPS_FEW: Final = 256
 #: Tags of Message.entries and of PeerFrame.messages and Forward.entries, in their canonical form
 #: and as the first byte of an overlong one.
 _PART_TAGS: Final = b"\x3a\x0a\xba\x8a"
@@ -318,7 +321,7 @@ def parse_frame(frame: bytes) -> PeerFrame:
             ENTRIES_PER_FRAME_MAX entries.
     """
     small = len(frame) <= _SMALL_FRAME_BYTES
-    if not small and _may_exceed_budget(frame):
+    if not small:
         _check_budget(frame)
     parsed = PeerFrame()
     try:
@@ -332,6 +335,15 @@ def parse_frame(frame: bytes) -> PeerFrame:
         if entries > ENTRIES_PER_FRAME_MAX or len(parsed.messages) > MESSAGES_PER_FRAME_MAX:
             raise _too_many_parts()
     return parsed
+
+
+def _check_budget(frame: bytes) -> None:
+    """Refuse a frame that holds too many parts, before it is parsed."""
+    # A few large entries are counted in a few steps; many small ones by one look at every byte.
+    if len(frame) > _LARGE_FRAME_BYTES and _within_budget(frame, _STEPS_FEW):
+        return
+    if _may_exceed_budget(frame) and not _within_budget(frame, _FIELDS_PER_FRAME_MAX):
+        raise MessageError(f"a frame holds more than {_FIELDS_PER_FRAME_MAX} fields")
 
 
 def _too_many_parts() -> MessageError:
@@ -368,8 +380,8 @@ def _carries_only_entries(frame: bytes) -> bool:
     return False
 
 
-def _check_budget(frame: bytes) -> None:
-    """Walk the fields of a frame without parsing it.
+def _within_budget(frame: bytes, steps_max: int) -> bool:
+    """Walk the fields of a frame without parsing it; False if it has more than ``steps_max``.
 
     Raises:
         MessageError: Too many parts, or the bytes are no message at all.
@@ -381,8 +393,8 @@ def _check_budget(frame: bytes) -> None:
         at, end, entry_field = regions.pop()
         while at < end:
             steps += 1
-            if steps > _FIELDS_PER_FRAME_MAX:
-                raise MessageError(f"a frame holds more than {_FIELDS_PER_FRAME_MAX} fields")
+            if steps > steps_max:
+                return False
             tag, at = _varint(frame, at, end)
             field, wire_type = tag >> 3, tag & 7
             if wire_type == 0:
@@ -411,6 +423,7 @@ def _check_budget(frame: bytes) -> None:
                     raise _too_many_parts()
             else:
                 raise MessageError("a frame does not parse")
+    return True
 
 
 def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
