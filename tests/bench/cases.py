@@ -59,11 +59,18 @@ LOAD_CASES: Final = (
 
 @dataclass
 class Sample:
-    """One run of one case on one system."""
+    """One run of one case on one system.
+
+    Attributes:
+        load: What the load generator says.
+        cpu, rss: Cores and MB of each node.
+        others: Cores that neither the nodes nor the generator used: whoever shares the machine.
+    """
 
     load: Result
     cpu: list[float]
     rss: list[float]
+    others: float
 
 
 @dataclass
@@ -81,7 +88,8 @@ def _measured(run: Callable[[], Result], pids: list[int]) -> Sample:
     usage = meter.stop()
     if result["ok"] == 0 or result["failed"]:
         raise BenchError(f"requests failed under ordinary load: {result}")
-    return Sample(result, usage.cpu, usage.rss)
+    others = max(0.0, round(usage.others - result["cpu_share"], 2))
+    return Sample(result, usage.cpu, usage.rss, others)
 
 
 @dataclass(frozen=True)

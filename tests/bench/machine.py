@@ -143,12 +143,27 @@ def rss_mb(pid: int) -> float:
     return 0.0
 
 
+def busy_seconds() -> float:
+    """Return the CPU time that all processes of the machine have used since it started."""
+    first = Path("/proc/stat").read_text(encoding="utf-8").partition("\n")[0]
+    values = [int(value) for value in first.split()[1:9]]
+    # All but idle and waiting for a disk; time stolen by other machines on this host included.
+    return (sum(values) - values[3] - values[4]) / TICKS_PER_SECOND
+
+
 @dataclass
 class Usage:
-    """CPU (cores) and memory (MB) of each node over a stretch of time."""
+    """What a stretch of time took.
+
+    Attributes:
+        cpu: Cores that each node used.
+        rss: Resident memory of each node at the end, MB.
+        others: Cores that anything else used, the load generator included.
+    """
 
     cpu: list[float]
     rss: list[float]
+    others: float
 
 
 class UsageMeter:
@@ -157,6 +172,7 @@ class UsageMeter:
     def __init__(self, pids: Sequence[int]) -> None:
         self._pids = list(pids)
         self._began = time.perf_counter()
+        self._busy = busy_seconds()
         self._cpu = [cpu_seconds(pid) for pid in self._pids]
 
     def stop(self) -> Usage:
@@ -168,4 +184,5 @@ class UsageMeter:
         return Usage(
             cpu=[round(seconds / elapsed, 3) for seconds in used],
             rss=[round(rss_mb(pid), 1) for pid in self._pids],
+            others=round((busy_seconds() - self._busy - sum(used)) / elapsed, 3),
         )

@@ -57,6 +57,7 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
             statistics.median(column) for column in zip(*(s.cpu for s in samples), strict=True)
         ],
         "rss_mb": samples[-1].rss,
+        "others_cpu": statistics.median(sample.others for sample in samples),
         "spread": round((max(rates) - min(rates)) / middle, 3),
     }
 
@@ -135,19 +136,20 @@ def _aim(met: bool, what: str) -> str:
 
 def _load_table(cases: dict[str, Any]) -> str:
     rows = [
-        ["case", "raftd/s", "p50 ms", "p99 ms", "cpu a node", "gen", "etcd/s", "p50 ms", "p99 ms",
-         "cpu a node", "gen", "rate x", "p50 x", "p99 x", "aim"],
+        ["case", "raftd/s", "p50 ms", "p99 ms", "cpu a node", "gen", "else", "etcd/s", "p50 ms",
+         "p99 ms", "cpu a node", "gen", "else", "rate x", "p50 x", "p99 x", "aim"],
     ]  # fmt: skip
     for name, row in cases.items():
         cells = [name]
         for system in ("raftd", "etcd"):
             one = row.get(system)
             if one is None:
-                cells += [""] * 5
+                cells += [""] * 6
                 continue
             cells += [
                 f"{one['rate']:,.0f}", f"{one['p50_ms']:.2f}", f"{one['p99_ms']:.2f}",
                 "/".join(f"{cpu:.2f}" for cpu in one["cpu"]), f"{one['generator_cpu']:.2f}",
+                f"{one['others_cpu']:.2f}",
             ]  # fmt: skip
         ratio = row.get("ratio")
         if ratio is None:
@@ -162,7 +164,7 @@ def _load_table(cases: dict[str, Any]) -> str:
                 aims.append(_aim(ratio["p99"] > 1, "p99 1x"))
             cells.append(", ".join(aims))
         rows.append(cells)
-    note = "medians; cpu in cores, one figure a node; gen: cores the load generator took"
+    note = "medians; in cores: cpu a node, gen the load generator, else whoever shares the machine"
     if any(row["raftd"]["generator"] == "python" for row in cases.values()):
         note += "\nThe load generator was the Python one: its own speed limits these figures."
     return table(rows) + "\n" + note
