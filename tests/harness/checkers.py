@@ -843,7 +843,16 @@ class Checker:
         if node.raft.term != view.lead_term or node.raft.state is not _LEADER:
             return
         target = self.nodes.get(to)
-        if target is None or to not in view.conf.voters | (view.conf.new_voters or frozenset()):
+        position = bisect_right(self.conf_points, view.conf_index) - 1
+        # What was decided in this step may leave when the next configuration is applied already.
+        may = frozenset().union(
+            *(
+                voters
+                for c in self.confs[max(0, position - 1) : position + 1]
+                for voters in c.quorums()
+            )
+        )
+        if target is None or to not in may:
             raise Violation("I10", f"leader {node.id} hands over to {to}, which has no vote")
         if target.disk_term() <= node.raft.term and not target.has_durably(
             view.last, view.term_at(view.last)

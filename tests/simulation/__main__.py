@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from tests.simulation.campaign import (
 )
 from tests.simulation.coverage_counters import missing
 
+_FOUND = Path(tempfile.gettempdir()) / "raft-simulation"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line asks for; 1 if something did not hold."""
@@ -37,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--budget", type=float, help="minutes after which no seed is begun")
     parser.add_argument("--mode", choices=("core", "daemon"), help="what nodes are made of")
     parser.add_argument("--failures", type=int, default=1, help="stop after so many")
-    parser.add_argument("--found", type=Path, default=Path("found"), help="where recordings go")
+    parser.add_argument("--found", type=Path, default=_FOUND, help="where recordings go")
     parser.add_argument("--counters", action="store_true", help="tell all that was covered")
     parser.add_argument("--digests", action="store_true", help="print each seed's digest, only")
     parser.add_argument("--replay", type=Path, help="perform the recording in this file")
