@@ -185,8 +185,14 @@ class SimNode:
         """Ask for a linearizable read; False if it was refused at once."""
         self._sequence += 1
         sequence = self._sequence
-        if self.world.settings.same_read_contexts and self.raft.is_leader():
-            # Nothing forbids a program to use a context again while it is in use.
+        settings = self.world.settings
+        if (
+            settings.same_read_contexts
+            and self.raft.is_leader()
+            and "member" not in settings.faults
+        ):
+            # Nothing forbids a program to use a context again while it is in use. Answers come in
+            # the order of the questions as long as the quorum stays the same one.
             sequence = 0
         context = ORIGIN.pack(0, self.id, self.incarnation, sequence)
         self.reads.setdefault(context, []).append(op)
