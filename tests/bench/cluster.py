@@ -69,6 +69,10 @@ class Cluster:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+        if isinstance(error, BenchError):
+            for id_ in self.ids:
+                log = (self.folder / f"{id_}.log").read_text(encoding="utf-8", errors="replace")
+                print(f"\nnode {id_} said last:\n{log[-2000:]}", file=sys.stderr)
 
     def close(self) -> None:
         """Kill every node."""
