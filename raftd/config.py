@@ -272,6 +272,8 @@ def _read_file(file: Path, problems: list[str]) -> dict[str, Any]:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{file} is nested too deeply to be read") from None
     found: dict[str, Any] = {}
     sections = dict.fromkeys(option.section for option in OPTIONS)
     for section, content in document.items():

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from raftd.kvstore import CorruptionError
+from raftd.kvstore import UNREADABLE, CorruptionError
 
 FORMAT: Final = 1
 """Version of the on-disk layout this code reads and writes."""
@@ -118,7 +118,7 @@ class Identity:
             )
         try:
             return cls(**{**found, "cluster_id": bytes.fromhex(found["cluster_id"])})
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise CorruptionError(f"{what} is not an identity ({error}){ADD_AGAIN}") from error
 
 
@@ -180,7 +180,7 @@ def decode_json(data: bytes, what: str) -> dict[str, Any]:
         values = json.loads(data)
         crc = values.pop("crc32")
         body = json.dumps(values, sort_keys=True)
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except UNREADABLE as error:
         raise CorruptionError(f"{what} cannot be read ({error}){ADD_AGAIN}") from error
     if crc != zlib.crc32(body.encode()):
         raise CorruptionError(f"{what} does not match its checksum{ADD_AGAIN}")

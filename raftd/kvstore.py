@@ -20,7 +20,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+UNREADABLE: Final = (
+    ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
+"""What reading damaged or hostile JSON into values can raise: numbers may be infinite, and
+brackets nested without end."""
 
 
 class StoreError(Exception):

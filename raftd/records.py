@@ -9,7 +9,7 @@ from struct import Struct
 from typing import Final
 
 from raftd.identity import ADD_AGAIN
-from raftd.kvstore import CorruptionError
+from raftd.kvstore import UNREADABLE, CorruptionError
 
 _APPLIED: Final = Struct(">QQ16sQQQQ")
 
@@ -81,5 +81,5 @@ def decode_addresses(data: bytes) -> dict[int, str]:
     """Return what ``encode_addresses`` was given; CorruptionError if it is not that."""
     try:
         return {int(node): str(address) for node, address in json.loads(data).items()}
-    except (ValueError, AttributeError) as error:
+    except UNREADABLE as error:
         raise CorruptionError(f"the address book cannot be read ({error}){ADD_AGAIN}") from error

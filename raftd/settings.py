@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Final
 
-from raftd.kvstore import CorruptionError
+from raftd.kvstore import UNREADABLE, CorruptionError
 
 MIB: Final = 1024 * 1024
 
@@ -53,7 +53,7 @@ class Settings:
         """
         try:
             return replace(cls(), **json.loads(data))
-        except (ValueError, TypeError) as error:
+        except UNREADABLE as error:
             raise CorruptionError(
                 f"the stored settings cannot be read ({error}); they are damaged or from a newer"
                 " raftd; use the version that wrote them"

@@ -24,7 +24,7 @@ from raft import InvariantViolation
 from raft.eraftpb import Snapshot
 from raftd.applier import Applier
 from raftd.failpoints import hit
-from raftd.kvstore import KeyValueStore, View
+from raftd.kvstore import UNREADABLE, KeyValueStore, View
 from raftd.snapshot_format import (
     FAMILIES,
     SnapshotDamaged,
@@ -123,7 +123,7 @@ class SnapshotManifest:
         try:
             values = json.loads(data)
             found = cls(str(values["id"]), int(values["size"]), bytes.fromhex(values["sha256"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except UNREADABLE as error:
             raise SnapshotDamaged(f"the snapshot's manifest cannot be read ({error})") from error
         check_id(found.id)
         if len(found.sha256) != 32 or found.size < 0:

@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError
 
 from raft.eraftpb import ConfState, SnapshotMetadata
 from raftd import keys
-from raftd.kvstore import ColumnFamily, View
+from raftd.kvstore import UNREADABLE, ColumnFamily, View
 from raftd.settings import Settings
 from raftd.storage import AppliedState
 
@@ -117,7 +117,7 @@ class SnapshotHeader:
                 settings=Settings(**values["settings"]),
                 created_ms=int(values["created_ms"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, DecodeError) as error:
+        except (*UNREADABLE, DecodeError) as error:
             raise SnapshotDamaged(f"the snapshot's header cannot be read ({error})") from error
 
 
