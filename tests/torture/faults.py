@@ -79,7 +79,10 @@ class Kill(Fault):
     kind = "kill"
     weight = 3.0
     died = 0
-    victims: list[int]
+
+    def __init__(self, scene: Scene, rng: random.Random, progress: Progress) -> None:
+        super().__init__(scene, rng, progress)
+        self.victims: list[int] = []
 
     def choose(self) -> list[int]:
         """Draw the victims."""
@@ -103,7 +106,7 @@ class KillLeader(Kill):
     name = "kill leader"
 
     def choose(self) -> list[int]:
-        return [self.scene.leader_now()]
+        return [self.scene.leader_or_any()]
 
 
 class KillMajority(Kill):
@@ -147,7 +150,7 @@ class Crash(Fault):
         scene = self.scene
         self.place = self.rng.choice(self.PLACES)
         self.name_told = f"crash at {self.place}"
-        self.victim = scene.leader_now() if self.rng.random() < 0.5 else self.some(1)[0]
+        self.victim = scene.leader_or_any() if self.rng.random() < 0.5 else self.some(1)[0]
         node = scene.node(self.victim)
         self.before = node.said(f"failpoint {self.place} hit")
         scene.strike([self.victim])
@@ -216,7 +219,7 @@ class PauseLeader(Pause):
     weight = 2.0
 
     def choose(self) -> list[int]:
-        return [self.scene.leader_now()]
+        return [self.scene.leader_or_any()]
 
     @property
     def hold(self) -> float:
@@ -267,7 +270,7 @@ class Links(Fault):
     def one(self) -> int:
         """Draw the leader or anyone."""
         if self.rng.random() < 0.5:
-            return self.scene.leader_now()
+            return self.scene.leader_or_any()
         return self.rng.choice(self.ids())
 
 
@@ -286,7 +289,7 @@ class Split(Links):
     name = "split"
 
     def links(self) -> Iterable[tuple[int, int]]:
-        leader = self.scene.leader_now()
+        leader = self.scene.leader_or_any()
         others = [i for i in self.ids() if i != leader]
         with_leader = self.rng.sample(others, max(0, self.minority() - 1))
         return between([leader, *with_leader], set(others) - set(with_leader))
@@ -418,14 +421,14 @@ class Transfer(Fault):
     moved = False
 
     def begin(self) -> None:
-        leader = self.scene.leader_now()
-        others = [i for i in self.scene.voters() if i != leader and i in self.scene.answering()]
+        leader = self.scene.leader_or_any()
+        others = [i for i in self.scene.nodes if i != leader and i in self.scene.answering()]
         if not others:
             return
         to = self.rng.choice(others)
         self.note = f"{leader} to {to}"
         said = self.scene.asked(lambda client: client.transfer_leader(to), 3.0)
-        self.moved = not said and self.scene.leader_now() != leader
+        self.moved = not said and self.scene.leader_or_any() != leader
 
     def happened(self) -> bool:
         return self.moved

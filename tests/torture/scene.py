@@ -164,6 +164,13 @@ class Scene(Cluster):
         wait_for("a leader", look, deadline)
         return found
 
+    def leader_or_any(self) -> int:
+        """Return who leads, or anybody if nobody can just now: another fault may be under way."""
+        try:
+            return self.leader_now(2.0)
+        except AssertionError:
+            return self.rng.choice(sorted(set(self.nodes) - self.down) or sorted(self.nodes))
+
     def voters(self) -> list[int]:
         """Return the voters, as the leader has them."""
         status = self.nodes[self.leader_now()].status()
