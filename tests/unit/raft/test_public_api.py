@@ -242,7 +242,7 @@ def documented() -> list[tuple[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize(("name", "item"), documented(), ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("name", "item"), [pytest.param(*row, id=row[0]) for row in documented()])
 def test_it_says_what_it_is(name: str, item: Any) -> None:
     doc = inspect.getdoc(item) or ""
     assert len(doc.split()) >= 2, name
