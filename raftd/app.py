@@ -479,6 +479,13 @@ class Daemon:
             raise StartFailed(
                 f"cannot make the admin socket {config.admin_socket}: {error.strerror or error}"
             ) from None
+        try:
+            await self.operations.listen()
+        except OSError as error:
+            raise StartFailed(
+                f"cannot listen on --metrics-listen {config.metrics_listen}: "
+                f"{error.strerror or error}"
+            ) from None
 
     def _begin(self) -> None:
         gc.collect()

@@ -26,6 +26,7 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "settings not reloaded": ("life", "They were read again and are wrong; nothing has changed."),
     "settings need a restart": ("life", "These differ from those in force, until a restart."),
     "log level set": ("life", "By an administrator, or back again after the time given."),
+    "page failed": ("life", "An answer to a browser or a probe could not be made."),
     "dump": ("life", "What every task was doing, asked for with SIGUSR1."),
     "library": ("life", "A message of a library."),
     "made a new group's member": ("life", "A data directory was made, from --peers."),
@@ -54,6 +55,7 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "membership change has no effect": ("config", "A change was committed that had become void."),
     "still joint": ("config", "The group has been between two configurations for long."),
     "a node waits to be added": ("config", "A node started with --join has announced itself."),
+    "left out of the group": ("config", "A member does not count this node among its group."),
     "removed from the group": ("config", "This node is no member any more and may be stopped."),
     # Snapshots and log.
     "snapshot made": ("snapshot", "Of the state as applied."),

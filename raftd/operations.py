@@ -16,7 +16,10 @@ from raftd.dump import dump_text
 from raftd.events import EventLog
 from raftd.log import Log
 from raftd.measures import Durations
+from raftd.metrics import NodeCollector, exporter
 from raftd.notify import Notifier
+from raftd.pages import add_pages
+from raftd.panorama import Panorama
 from raftd.plan import Plan
 from raftd.process import ProcessService
 from raftd.reload import Reloader
@@ -24,6 +27,7 @@ from raftd.service import Parts, Service
 from raftd.transport.security import PLAINTEXT, Security, Tls
 from raftd.views import now_ms, one_line, role_of
 from raftd.vitals import Room, Signs, Vitals
+from raftd.web import WebServer
 
 OPENING_SECONDS = 600.0
 """How long reading the data may take before the service manager gives up on it."""
@@ -109,8 +113,6 @@ class Operations:
         self._parts = parts
         parts.security = self.security
         config, log = self._config, self._log
-        process = ProcessService(config, self.reloader, self.events, lambda: "", log)
-        service.offer(process.handlers, process.streams)
         self.room = Room(config, parts, log)
         self.vitals = Vitals(
             config,
@@ -122,8 +124,22 @@ class Operations:
             log=log,
             extra=self._looked,
         )
+        metrics = exporter(NodeCollector(parts, self.apply_times, self.room, self.vitals))
+        process = ProcessService(config, self.reloader, self.events, metrics, log)
+        service.offer(process.handlers, process.streams)
+        self._web = WebServer(log)
+        add_pages(self._web, parts, self.vitals, Panorama(parts, config, self.events), metrics)
         raft = parts.node.raft
         logging.set_context(lambda: {"term": raft.term, "index": raft.raft_log.applied})
+
+    async def listen(self) -> None:
+        """Serve the pages, if they are asked for.
+
+        Raises:
+            OSError: The address cannot be bound.
+        """
+        if self._config.metrics_listen is not None:
+            await self._web.listen(self._config.metrics_listen)
 
     def serving(self) -> None:
         """The data is open and all sockets listen."""
@@ -150,6 +166,8 @@ class Operations:
         """End what runs."""
         for task in self._tasks:
             task.cancel()
+        if self._parts is not None:
+            self._web.close()
 
     # --- signals ------------------------------------------------------------------------------
 

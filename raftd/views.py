@@ -44,6 +44,10 @@ _STATES: Final = {
 }
 
 
+ROLES: Final = (*_ROLES.values(), "learner", "joining", "removed")
+"""Every role there is."""
+
+
 def configuration_message(state: ConfState) -> Configuration:
     """Return a configuration as clients read it."""
     return Configuration(
@@ -157,6 +161,7 @@ def status_reply(parts: "Parts") -> StatusReply:
     limits.uncommitted_bytes_max = config.max_uncommitted_size
     limits.entry_bytes_max = config.max_entry_bytes
     storage.quota_bytes = config.quota
+    limits.sessions, limits.sessions_max = len(parts.applier.sessions), config.dedup_entries
     limits.apply_lag_max = config.max_apply_lag
     limits.connections, limits.connections_max = parts.client_count(), config.max_clients
     for name, value in parts.counters().items():

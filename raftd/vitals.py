@@ -123,6 +123,8 @@ class Vitals:
         self._last: Signs | None = None
         self._warned: dict[str, float] = {}
         self._disk_due = 0.0
+        self.moving = True
+        """Whether the node kept time and finished its flushes, when it was last looked at."""
         self.stuck = 0
         """Looks at which the watchdog was not fed."""
 
@@ -144,7 +146,8 @@ class Vitals:
         """Look once, at loop time ``now``."""
         signs = self._signs()
         last, self._last = self._last, signs
-        if last is None or moves_on(last, signs):
+        self.moving = last is None or moves_on(last, signs)
+        if self.moving:
             self._notifier.alive()
         else:
             self.stuck += 1

@@ -43,7 +43,6 @@ class Manager:
             if any(line == wanted or line.startswith(wanted) for line in lines):
                 return before
 
-
     def falls_silent(self, seconds: float) -> bool:
         """Read until nothing has come for so long."""
         self.socket.settimeout(seconds)
