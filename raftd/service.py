@@ -36,6 +36,7 @@ from raftwire.admin import (
 )
 from raftwire.errors import AdminError, Code, Outcome
 from raftwire.limits import KEY_BYTES_MAX, KIB, REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX
+from raftwire.peer import ControlCommand
 from raftwire.proto.admin_pb2 import (
     LogReadReply,
     MemberChangeRequest,
@@ -336,13 +337,27 @@ class Service:
                 )
                 return
         listener = waiter if propose.wait != ProposeRequest.WAIT_NONE else _NOBODY
-        refused = node.propose(listener, request.id, propose.data, key, seconds_of(request))
+        if propose.noop:
+            refused = self._propose_noop(listener, request)
+        else:
+            refused = node.propose(listener, request.id, propose.data, key, seconds_of(request))
         if refused is not None:
             self.fail(caller, request.id, refused)
         elif listener is _NOBODY:
             response = Response(id=request.id)
             response.propose.outcome = _SUBMITTED  # type: ignore[assignment]
             self.send(caller, response)
+
+    def _propose_noop(self, listener: "Waiter | _Nobody", request: Request) -> AdminError | None:
+        """Propose what is replicated like any other data, and leaves no trace in the state."""
+        size, most = len(request.propose.data), self.parts.config.max_entry_bytes
+        if size > most:
+            return AdminError(Code.TOO_LARGE, f"the proposal has {size} bytes; the limit is {most}")
+        command = ControlCommand()
+        command.noop.padding = request.propose.data
+        return self.parts.node.propose_control(
+            listener, request.id, command.SerializeToString(), seconds_of(request)
+        )
 
     def _query(self, caller: Caller, waiter: "Waiter", request: Request) -> None:
         query = request.query

@@ -144,6 +144,7 @@ def status_reply(parts: "Parts") -> StatusReply:
         protocol_min=min(admin.PROTOCOL_MIN, peer.PROTOCOL_MIN),
         protocol_max=max(admin.PROTOCOL_MAX, peer.PROTOCOL_MAX),
         loop=parts.loop_name,
+        now_ms=now_ms(),
     )
     reply.peers.extend(_peers(parts))
     reply.health.CopyFrom(health_of(parts, 0))

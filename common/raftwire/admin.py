@@ -208,16 +208,23 @@ def cancel(request_id: int) -> Request:
 
 
 def propose(
-    data: bytes, key: str = "", wait: Wait = "applied", expect_index: int = 0
+    data: bytes,
+    key: str = "",
+    wait: Wait = "applied",
+    expect_index: int = 0,
+    *,
+    noop: bool = False,
 ) -> Call[ProposeReply]:
-    """Propose a command.
+    """Propose a command; with ``noop`` bytes that are replicated and dropped, for measuring.
 
     Raises:
         LocalError: The key is too long or not valid text.
     """
     if key:
         check_key(key)
-    request = ProposeRequest(data=data, key=key, wait=_WAIT[wait], expect_index=expect_index)
+    request = ProposeRequest(
+        data=data, key=key, wait=_WAIT[wait], expect_index=expect_index, noop=noop
+    )
     return Call(Request(propose=request), "propose", writes=True, repeatable=bool(key))
 
 

@@ -230,7 +230,7 @@ class CancelReply(_message.Message):
     def __init__(self, found: _Optional[bool] = ...) -> None: ...
 
 class ProposeRequest(_message.Message):
-    __slots__ = ("data", "key", "wait", "expect_index")
+    __slots__ = ("data", "key", "wait", "expect_index", "noop")
     class Wait(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         WAIT_APPLIED: _ClassVar[ProposeRequest.Wait]
@@ -243,11 +243,13 @@ class ProposeRequest(_message.Message):
     KEY_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
     EXPECT_INDEX_FIELD_NUMBER: _ClassVar[int]
+    NOOP_FIELD_NUMBER: _ClassVar[int]
     data: bytes
     key: str
     wait: ProposeRequest.Wait
     expect_index: int
-    def __init__(self, data: _Optional[bytes] = ..., key: _Optional[str] = ..., wait: _Optional[_Union[ProposeRequest.Wait, str]] = ..., expect_index: _Optional[int] = ...) -> None: ...
+    noop: bool
+    def __init__(self, data: _Optional[bytes] = ..., key: _Optional[str] = ..., wait: _Optional[_Union[ProposeRequest.Wait, str]] = ..., expect_index: _Optional[int] = ..., noop: _Optional[bool] = ...) -> None: ...
 
 class ProposeReply(_message.Message):
     __slots__ = ("index", "term", "outcome", "deduplicated", "result")
@@ -571,7 +573,7 @@ class StatusRequest(_message.Message):
     def __init__(self, cluster: _Optional[bool] = ...) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("id", "role", "leader", "term", "vote", "commit", "applied", "last_index", "first_index", "config", "peers", "cluster_id", "snapshot", "storage", "health", "limits", "version", "uptime_ms", "state_machine", "addr", "incarnation", "lead_transferee", "promotable", "leader_contact_ms", "pid", "rss_bytes", "protocol_min", "protocol_max", "loop", "counters", "tls", "members")
+    __slots__ = ("id", "role", "leader", "term", "vote", "commit", "applied", "last_index", "first_index", "config", "peers", "cluster_id", "snapshot", "storage", "health", "limits", "version", "uptime_ms", "state_machine", "addr", "incarnation", "lead_transferee", "promotable", "leader_contact_ms", "pid", "rss_bytes", "protocol_min", "protocol_max", "loop", "counters", "tls", "now_ms", "members")
     class CountersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -610,6 +612,7 @@ class StatusReply(_message.Message):
     LOOP_FIELD_NUMBER: _ClassVar[int]
     COUNTERS_FIELD_NUMBER: _ClassVar[int]
     TLS_FIELD_NUMBER: _ClassVar[int]
+    NOW_MS_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     id: int
     role: str
@@ -642,8 +645,9 @@ class StatusReply(_message.Message):
     loop: str
     counters: _containers.ScalarMap[str, int]
     tls: TlsStatus
+    now_ms: int
     members: _containers.RepeatedCompositeFieldContainer[MemberAnswer]
-    def __init__(self, id: _Optional[int] = ..., role: _Optional[str] = ..., leader: _Optional[int] = ..., term: _Optional[int] = ..., vote: _Optional[int] = ..., commit: _Optional[int] = ..., applied: _Optional[int] = ..., last_index: _Optional[int] = ..., first_index: _Optional[int] = ..., config: _Optional[_Union[Configuration, _Mapping]] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., cluster_id: _Optional[str] = ..., snapshot: _Optional[_Union[SnapshotInfo, _Mapping]] = ..., storage: _Optional[_Union[StorageStatus, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., limits: _Optional[_Union[LimitsStatus, _Mapping]] = ..., version: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., state_machine: _Optional[str] = ..., addr: _Optional[str] = ..., incarnation: _Optional[int] = ..., lead_transferee: _Optional[int] = ..., promotable: _Optional[bool] = ..., leader_contact_ms: _Optional[int] = ..., pid: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., loop: _Optional[str] = ..., counters: _Optional[_Mapping[str, int]] = ..., tls: _Optional[_Union[TlsStatus, _Mapping]] = ..., members: _Optional[_Iterable[_Union[MemberAnswer, _Mapping]]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., role: _Optional[str] = ..., leader: _Optional[int] = ..., term: _Optional[int] = ..., vote: _Optional[int] = ..., commit: _Optional[int] = ..., applied: _Optional[int] = ..., last_index: _Optional[int] = ..., first_index: _Optional[int] = ..., config: _Optional[_Union[Configuration, _Mapping]] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., cluster_id: _Optional[str] = ..., snapshot: _Optional[_Union[SnapshotInfo, _Mapping]] = ..., storage: _Optional[_Union[StorageStatus, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., limits: _Optional[_Union[LimitsStatus, _Mapping]] = ..., version: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., state_machine: _Optional[str] = ..., addr: _Optional[str] = ..., incarnation: _Optional[int] = ..., lead_transferee: _Optional[int] = ..., promotable: _Optional[bool] = ..., leader_contact_ms: _Optional[int] = ..., pid: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., loop: _Optional[str] = ..., counters: _Optional[_Mapping[str, int]] = ..., tls: _Optional[_Union[TlsStatus, _Mapping]] = ..., now_ms: _Optional[int] = ..., members: _Optional[_Iterable[_Union[MemberAnswer, _Mapping]]] = ...) -> None: ...
 
 class MemberAnswer(_message.Message):
     __slots__ = ("id", "addr", "error", "status")

@@ -233,18 +233,26 @@ class MemberInfo(_message.Message):
     def __init__(self, addrs: _Optional[_Mapping[int, str]] = ...) -> None: ...
 
 class ControlCommand(_message.Message):
-    __slots__ = ("set_addr", "expire_sessions", "verify_at", "set_clock", "set_settings")
+    __slots__ = ("set_addr", "expire_sessions", "verify_at", "set_clock", "set_settings", "noop")
     SET_ADDR_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_SESSIONS_FIELD_NUMBER: _ClassVar[int]
     VERIFY_AT_FIELD_NUMBER: _ClassVar[int]
     SET_CLOCK_FIELD_NUMBER: _ClassVar[int]
     SET_SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    NOOP_FIELD_NUMBER: _ClassVar[int]
     set_addr: SetAddr
     expire_sessions: ExpireSessions
     verify_at: VerifyAt
     set_clock: SetClock
     set_settings: SetSettings
-    def __init__(self, set_addr: _Optional[_Union[SetAddr, _Mapping]] = ..., expire_sessions: _Optional[_Union[ExpireSessions, _Mapping]] = ..., verify_at: _Optional[_Union[VerifyAt, _Mapping]] = ..., set_clock: _Optional[_Union[SetClock, _Mapping]] = ..., set_settings: _Optional[_Union[SetSettings, _Mapping]] = ...) -> None: ...
+    noop: Noop
+    def __init__(self, set_addr: _Optional[_Union[SetAddr, _Mapping]] = ..., expire_sessions: _Optional[_Union[ExpireSessions, _Mapping]] = ..., verify_at: _Optional[_Union[VerifyAt, _Mapping]] = ..., set_clock: _Optional[_Union[SetClock, _Mapping]] = ..., set_settings: _Optional[_Union[SetSettings, _Mapping]] = ..., noop: _Optional[_Union[Noop, _Mapping]] = ...) -> None: ...
+
+class Noop(_message.Message):
+    __slots__ = ("padding",)
+    PADDING_FIELD_NUMBER: _ClassVar[int]
+    padding: bytes
+    def __init__(self, padding: _Optional[bytes] = ...) -> None: ...
 
 class SetAddr(_message.Message):
     __slots__ = ("id", "addr")
