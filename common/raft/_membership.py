@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
-from raft import _replication
+from raft import _replication, _transfer
 from raft.eraftpb import (
     AddLearnerNode,
     AddNode,
@@ -423,6 +423,8 @@ def leave_joint(raft: Raft[Any], index: int, *, rollback: bool) -> None:
         # Who leaves hears of it now or never: the leader forgets their progress below.
         assert prs.next_configuration is not None
         remaining = prs.configuration if rollback else prs.next_configuration
+        if raft.id not in remaining.voters and raft.step_down_on_removal:
+            _transfer.name_heir(raft, remaining.voters)
         _replication.send_last_words(raft, frozenset(prs.ids()) - remaining.ids())
     if rollback:
         prs.rollback_membership_change()
@@ -443,6 +445,8 @@ def _apply_simple(raft: Raft[Any], change: AnyConfChange, index: int) -> None:
         return
     target = target_of(raft, change)
     if raft.is_leader() and (leaving := before.ids() - target.ids()):
+        if raft.id in leaving and raft.step_down_on_removal:
+            _transfer.name_heir(raft, target.voters)
         _replication.send_last_words(raft, leaving)
     prs.replace_configuration(target, _fresh_progress(raft))
     prs.config_index = index
@@ -497,7 +501,8 @@ def _after_change(raft: Raft[Any]) -> None:
     if not raft.is_leader():
         # Not on a removal alone: a leader that has left may still serve until it steps down.
         if raft.leader_id and raft.leader_id not in prs.progress:
-            raft.leader_id = 0
+            # Its last word, on who is to lead, may still be on its way.
+            raft.departed_leader, raft.leader_id = raft.leader_id, 0
         return
     raft.catch_up = {k: v for k, v in raft.catch_up.items() if k in prs.promotable}
     if raft.id not in prs.voter_ids() and raft.step_down_on_removal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from raft import _replication
@@ -36,6 +37,23 @@ def send_timeout_now(raft: Raft[Any], target: int) -> None:
     """Tell a caught-up `target` to campaign at once."""
     context = FINALIZE_CONTEXT if raft.leave_requested else b""
     raft.send(Message(msg_type=MsgTimeoutNow, to=target, context=context))
+
+
+def name_heir(raft: Raft[Any], voters: Iterable[int]) -> None:
+    """As a leader that leaves, tell one of the remaining `voters` to campaign at once.
+
+    Otherwise they would wait for an election timeout. The heir may not have applied the change
+    that makes this leader leave; it waits until it has. Nothing is lost if the message is.
+    """
+    progress = raft.prs.progress
+    candidates = [
+        (-progress[node_id].matched, node_id != raft.prs.successor, node_id)
+        for node_id in voters
+        if node_id != raft.id and progress[node_id].recent_active
+    ]
+    if candidates:
+        raft.read_only.lease_usable = False
+        raft.send(Message(msg_type=MsgTimeoutNow, to=min(candidates)[2]))
 
 
 def best_successor(raft: Raft[Any]) -> int:

@@ -119,6 +119,7 @@ class Raft(Settings, Generic[StorageT]):
         id: This node.
         state: Its role.
         leader_id: Who leads the term as far as known; 0: nobody known.
+        departed_leader: Who led the term until it left the group; 0: nobody.
         raft_log: The log.
         prs: The members and their progress.
         msgs: Messages to send; whoever runs this object takes them out (`take_messages`).
@@ -206,7 +207,11 @@ class Raft(Settings, Generic[StorageT]):
         self.campaigns_for_rollback = False
         self.leave_requested = False
         self.handover_tried = False
+        self.departed_leader = INVALID_ID
         self._finalize_when_elected = False
+        # Until which tick this node is to take over as soon as it may; 0: it is not.
+        self._take_over_until = 0
+        self._take_over_finalizes = False
         self._leave_context = b""
         self.transfer_elapsed = 0
         self.transfer_ticks_limit = self.election_timeout
@@ -344,6 +349,9 @@ class Raft(Settings, Generic[StorageT]):
         self._appends_due = False
         self.leave_requested = False
         self.handover_tried = False
+        self.departed_leader = INVALID_ID
+        self._take_over_until = 0
+        self._take_over_finalizes = False
         self._leave_context = b""
         self.catch_up.clear()
         last_index, persisted = self.raft_log.last_index(), self.raft_log.persisted
@@ -825,14 +833,33 @@ class Raft(Settings, Generic[StorageT]):
                 _replication.accept_snapshot(self, m)
         elif msg_type == MsgTimeoutNow:
             # From the leader of this very term, and only to one who may lead.
-            if m.from_ == self.leader_id and self.promotable():
-                self.hup(transfer=True, finalize=m.context == _transfer.FINALIZE_CONTEXT)
+            if m.from_ and m.from_ in (self.leader_id, self.departed_leader):
+                self._told_to_take_over(m.context == _transfer.FINALIZE_CONTEXT)
         elif msg_type == MsgReadIndexResp:
             # The index is the leader's commit, of its own term; this log may have it too.
             self.raft_log.maybe_commit(m.index, m.term)
             self.read_states.append(ReadState(m.index, entries[0].data))
         elif msg_type in _TERMLESS:
             self._forward_to_leader(m)
+
+    def _told_to_take_over(self, finalize: bool) -> None:
+        """Campaign for the leader that asks for it, or as soon as that is allowed.
+
+        A leader that leaves hands over the moment it has applied the Begin, to somebody who may
+        become a voter only by applying it too.
+        """
+        self._take_over_finalizes = finalize
+        if not self._campaign_for_leader() and self.membership_log:
+            self._take_over_until = self.ticks + self.election_timeout
+
+    def _take_over_if_allowed(self) -> None:
+        in_time = self.ticks < self._take_over_until and self.state is _FOLLOWER
+        if in_time and not self._campaign_for_leader() and self.membership_log:
+            return  # More is to be applied first.
+        self._take_over_until = 0
+
+    def _campaign_for_leader(self) -> bool:
+        return self.hup(transfer=True, finalize=self._take_over_finalizes)
 
     def _forward_to_leader(self, m: Message) -> None:
         is_transfer = m.msg_type == MsgTransferLeader
@@ -1103,6 +1130,8 @@ class Raft(Settings, Generic[StorageT]):
         self.raft_log.applied_to(applied)
         _membership.note_applied(self, applied)
         self._leave_joint_if_due()
+        if self._take_over_until:
+            self._take_over_if_allowed()
 
     def on_persist_entries(self, index: int, term: int) -> None:
         """Entries up to `index`, the last of `term`, are on disk: a leader counts itself now."""

@@ -9,6 +9,9 @@ import pytest
 from raft import ConfChangeError, DropReason, ProposalDropped
 from raft.eraftpb import (
     AddNode,
+    BeginMembershipChange,
+    ConfChange,
+    ConfState,
     Message,
     MsgAppend,
     MsgAppendResponse,
@@ -19,7 +22,16 @@ from raft.eraftpb import (
     RemoveNode,
 )
 from raft.errors import ConfChangeReason
-from tests.harness.builders import a_leader, a_member, entries_of, of_type, only, to, v1
+from tests.harness.builders import (
+    a_leader,
+    a_member,
+    change_entry,
+    entries_of,
+    of_type,
+    only,
+    to,
+    v1,
+)
 from tests.harness.network import Loop, Member, Network
 
 
@@ -235,11 +247,44 @@ def test_timeout_now_waits_for_committed_membership_to_be_applied() -> None:
     assert network[2].role == "Follower"
     network.send(network[2].apply_now())
     network.run()
-    # The transfer has to be asked for again.
-    network.tick(1, times=12)
-    network[1].node.transfer_leader(2)
-    network.run()
     assert network[2].leads
+
+
+def about_to_vote() -> Member:
+    """A learner that has, unapplied, what makes it a voter, and was told to take over."""
+    learner = a_member(4, voters=[1, 2, 3], learners=[4])
+    begin = ConfChange(
+        change_type=BeginMembershipChange, configuration=ConfState(voters=[2, 3, 4]), start_index=2
+    )
+    entries = [change_entry(begin, 2, 2)]
+    learner.receive(MsgAppend, 1, term=2, index=1, log_term=1, entries=entries, commit=1)
+    assert learner.receive(MsgTimeoutNow, 1) == []
+    return learner
+
+
+def test_timeout_now_may_come_before_the_vote() -> None:
+    learner = about_to_vote()
+    sent = learner.receive(MsgHeartbeat, 1, commit=2)
+    assert (learner.role, learner.term) == ("Candidate", 3)
+    votes = of_type(sent, MsgRequestVote)
+    assert {m.to for m in votes} == {1, 2, 3}
+    assert {m.context for m in votes} == {b"CampaignTransfer"}
+
+
+def test_timeout_now_does_not_wait_for_longer_than_a_transfer() -> None:
+    learner = about_to_vote()
+    for _ in range(2):
+        learner.tick(6)
+        learner.receive(MsgHeartbeat, 1)
+    learner.receive(MsgHeartbeat, 1, commit=2)
+    assert (learner.role, learner.term) == ("Follower", 2)
+
+
+def test_timeout_now_does_not_outlive_its_term() -> None:
+    learner = about_to_vote()
+    learner.receive(MsgHeartbeat, 2, term=3)
+    learner.receive(MsgHeartbeat, 2, commit=2)
+    assert (learner.role, learner.term) == ("Follower", 3)
 
 
 def test_an_old_timeout_now_is_ignored() -> None:
@@ -355,6 +400,26 @@ def test_an_old_leader_finalizes_itself_when_nobody_takes_over() -> None:
     network.tick(times=2)
     for node_id in (2, 3):
         assert network[node_id].raft.prs.to_conf_state().voters == [2, 3]
+
+
+@pytest.mark.parametrize("loop", Loop)
+def test_an_old_leader_that_finalizes_itself_names_who_is_to_lead(loop: Loop) -> None:
+    network = Network(1, 2, 3, loop=loop, check_quorum=True, pre_vote=True)
+    network.elect(1)
+    network.keep_if(lambda m: not (m.msg_type == MsgTimeoutNow and m.context))
+    network[1].node.propose_membership_change(([2, 3], []), successor=3)
+    network.run()
+    network.tick(1, times=10)
+    assert network[1].role == "Follower"
+    assert network[3].leads  # Nobody had to wait for an election timeout.
+
+
+def test_a_leader_that_is_removed_names_who_is_to_lead() -> None:
+    network = Network(1, 2, 3, check_quorum=True, pre_vote=True)
+    network.elect(1)
+    network[1].node.propose_conf_change(b"", v1(RemoveNode, 1))
+    network.run()
+    assert network[2].leads or network[3].leads
 
 
 def test_the_time_for_a_successor_may_be_set() -> None:

@@ -144,7 +144,9 @@ def test_a_copy_is_the_same_and_apart(settings: Settings) -> None:
         copy = copy_of(server)
         assert state_of(copy) == before
         leads = copy.raw.raft.state is StateRole.Leader
-        assert copy.happen(Event("rollback" if leads else "campaign"))
+        if not leads and not copy.raw.raft.promotable():
+            continue  # Where leadership is handed over at once, the first leader is gone by now.
+        assert copy.happen(Event("propose" if leads else "campaign"))
         copy.out = []
         assert state_of(copy) != before
         assert state_of(server) == before
