@@ -31,7 +31,8 @@ def ask(
     session: Session, call: Call[MemberChangeReply], *, timeout: float = CHANGE_TIMEOUT
 ) -> MemberChangeReply:
     """Have the group changed and return what came of it."""
-    return session.call(call, timeout=timeout)
+    with resumable(session, "It may have been carried out all the same: raftctl member status."):
+        return session.call(call, timeout=timeout)
 
 
 def show(
@@ -95,12 +96,18 @@ def start_line(id_: int, address: str, addrs: dict[int, str]) -> str:
 
 @contextmanager
 def resumable(session: Session, how: str) -> Iterator[None]:
-    """Say how to go on when a long command is interrupted."""
+    """Say how to go on when a long command is interrupted; the outermost knows best."""
+    if session.resumable:
+        yield
+        return
+    session.resumable = True
     try:
         yield
     except KeyboardInterrupt:
         session.out.stderr.write(f"\nraftctl: interrupted. {how}\n")
         raise
+    finally:
+        session.resumable = False
 
 
 def wait_for(

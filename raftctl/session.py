@@ -33,12 +33,14 @@ class Session:
         settings: The global options.
         out: Where the answer goes.
         meta: Who gave the last answer.
+        resumable: Whether something is under way that says how to go on if it is interrupted.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.out = Output(settings.output, color=settings.color, quiet=settings.quiet)
         self.meta = Meta()
+        self.resumable = False
         self._client: Client | None = None
 
     def sockets(self) -> list[str]:

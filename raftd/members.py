@@ -376,7 +376,11 @@ class Membership:
             reply.phase = "stable"
             reply.after.CopyFrom(
                 configuration_message(
-                    ConfState(voters=sorted(target.voters), learners=sorted(target.learners))
+                    ConfState(
+                        voters=sorted(target.voters),
+                        learners=sorted(target.learners),
+                        promotable=sorted(target.promotable),
+                    )
                 )
             )
             _set_addresses(reply, {**self._book.replicated, **addresses}, target.ids)

@@ -459,7 +459,7 @@ class Outbound:
             if link is not None and link.address == address:
                 continue
             if link is not None:
-                link.close()
+                self._end(link)
             self._links[peer_id] = Link(self, peer_id, address)
         for peer_id in self._links.keys() - addresses.keys() - self._leaving.keys():
             # Kept for a moment: the message that says that it left is still to be sent.
@@ -469,7 +469,14 @@ class Outbound:
         self._leaving.pop(peer_id, None)
         link = self._links.pop(peer_id, None)
         if link is not None:
-            link.close()
+            self._end(link)
+
+    def _end(self, link: Link) -> None:
+        link.close()
+        if link.state.reachable:
+            link.state.reachable = False
+            # Whoever waits for an answer to what went over it waits in vain.
+            self.on_down(link.peer_id)
 
     def hang_up(self) -> None:
         """Close what is open; the links dial anew at once."""

@@ -7,7 +7,12 @@ from typing import Any
 
 from raftwire import AdminError, Client, admin
 from raftwire.admin import MemberKind
-from raftwire.proto.admin_pb2 import Configuration, MemberChangeReply, MemberStatusReply
+from raftwire.proto.admin_pb2 import (
+    Configuration,
+    LogEntry,
+    MemberChangeReply,
+    MemberStatusReply,
+)
 from tests.cli.conftest import Ran, run_ctl
 from tests.harness.processes import Cluster, wait_for
 
@@ -82,6 +87,12 @@ def same_configuration(group: Cluster, ids: Iterable[int], voters: Iterable[int]
         return len(seen) == 1 and (not expected or list(next(iter(seen))[1]) == expected)
 
     wait_for(f"nodes {wanted} to end in one configuration", agreed)
+
+
+def history(group: Cluster, node_id: int) -> list[LogEntry]:
+    """Return all proposals a node has applied; also those its Raft log has never held."""
+    with group[node_id].client(SECONDS) as client:
+        return list(client.log_read(1, types=["normal"]))
 
 
 def role(group: Cluster, node_id: int) -> str:
