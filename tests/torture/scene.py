@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from raftwire import AdminError, Client, Code
 from raftwire.proto.admin_pb2 import StatusReply
@@ -50,6 +52,10 @@ class TorturedNode(Node):
                 stderr=log,
                 start_new_session=True,
             )
+        # The kernel shares the processors between sessions first: as nice as we are it is only if
+        # its session is, too.
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{self.process.pid}/autogroup").write_text(str(os.nice(0)))
 
     def state(self) -> str:
         """Return the kernel's letter for what the process does; T: stopped."""
@@ -69,6 +75,26 @@ class TorturedNode(Node):
             return 0
 
 
+class Links(Protocol):
+    """What carries the links between nodes, and can be put under rules."""
+
+    def rule(self, links: Iterable[tuple[int, int]], mode: str, delay: float = 0.0) -> None:
+        """Put links under a rule."""
+        ...
+
+    def heal(self) -> None:
+        """Lift all rules."""
+        ...
+
+    def touched(self) -> int:
+        """Return how often the present rules did something."""
+        ...
+
+    def close(self) -> None:
+        """Remove all of it."""
+        ...
+
+
 class Scene(Cluster):
     """A group whose nodes reach each other through proxies on loopback.
 
@@ -80,7 +106,7 @@ class Scene(Cluster):
 
     def __init__(self, size: int, rng: random.Random, *options: str) -> None:
         self.rng = rng
-        self.network = Proxies()
+        self.network = self.open_network()
         self.down: set[int] = set()
         """Nodes that are meant not to run now."""
         self.stopped: set[int] = set()
@@ -95,6 +121,10 @@ class Scene(Cluster):
         for node in self.all():
             node.arguments += ["--listen", node.listen]
 
+    def open_network(self) -> Links:
+        """Return what carries the links."""
+        return Proxies()
+
     def _new(self, node_id: int) -> Node:
         ports: list[int] = []
         self.last_id = max(self.last_id, node_id)
@@ -102,6 +132,7 @@ class Scene(Cluster):
             ports.append(free_port([*self._ports, *ports]))
         self._ports += ports
         public, private = ports
+        assert isinstance(self.network, Proxies)
         self.network.listen(node_id, public, private)
         node = TorturedNode(
             node_id, f"127.0.0.1:{public}", self.folder, listen=f"127.0.0.1:{private}"
