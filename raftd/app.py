@@ -351,6 +351,11 @@ class Daemon:
                     if config.read_mode == "lease"
                     else ReadOnlyOption.Safe
                 ),
+                read_only_option=(
+                    ReadOnlyOption.LeaseBased
+                    if config.read_mode == "lease"
+                    else ReadOnlyOption.Safe
+                ),
                 pre_vote=config.pre_vote,
                 batch_append=True,
                 disable_proposal_forwarding=True,

@@ -306,6 +306,11 @@ def _settle(values: dict[str, Any]) -> None:
         peers: dict[int, str] = values["peers"]
         _refuse_plaintext([values["listen"], values["advertise"], *peers.values(), *values["join"]])
     problems = _check_numbers(values)
+    if values["read_mode"] == "lease" and not values["check_quorum"]:
+        problems.append(
+            "--read-mode lease needs --check-quorum: without it a leader never learns that "
+            "another was elected, and would answer from its lease for ever"
+        )
     if values["admin_readonly_group"] and values["admin_mode"] & 0o006 != 0o006:
         problems.append(
             "--admin-readonly-group needs a socket that its members may open: --admin-mode 0666 "

@@ -143,6 +143,7 @@ class Node:
         self._on_fail = on_fail
         self.id: int = raw.raft.id
         self.incarnation = incarnation
+        self._leases = config.read_mode == "lease"
         self.validator = Validator(
             self.id,
             raw.raft.raft_log.last_index,
@@ -603,9 +604,13 @@ class Node:
             self.counters.stalls += 1
             self._log.warning("the event loop stood still", seconds=round(late, 3))
             self._next_tick = now + interval
+            self.raw.expire_lease()
         else:
             # A late timer catches up by less than a heartbeat; never by a whole election timeout.
             ticks = min(1 + int(late / interval), TICKS_PER_HEARTBEAT)
+            if late > ticks * interval:
+                # Time the core does not hear of, which its lease would not count.
+                self.raw.expire_lease()
             self._guard(lambda: self._ticks(ticks))
             self._next_tick = max(self._next_tick + ticks * interval, now)
         if self._failed:
@@ -728,6 +733,9 @@ class Node:
         if self._failed:
             return
         self.counters.turns += 1
+        if self._leases and time.monotonic() > self._next_tick + self._config.tick_interval / 2:
+            # By the clock itself: the loop's stands still for as long as one round of it takes.
+            self.raw.expire_lease()
         try:
             if self._inbox:
                 self._step_inbox()

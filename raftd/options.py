@@ -232,7 +232,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "read_mode", "raft.read_mode", _one_of("MODE", "readindex", "lease"), "readindex",
         "How linearizable reads are confirmed: by a heartbeat round each time, or by the lease "
-        "that answered heartbeats give, which trusts that no clock runs much faster than others.",
+        "that answered heartbeats give, which trusts that no clock runs much faster than others. "
+        "The same on all members.",
     ),
     # -- storage -------------------------------------------------------------------------------
     Option(

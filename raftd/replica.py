@@ -56,11 +56,13 @@ class Replica:
                     "a snapshot is to be installed that was never received",
                     {"index": metadata.index, "term": metadata.term},
                 )
+            hit("snapshot.install")
             install(batch, store, staged, metadata)
         if plan.entries:
             store.append(batch, plan.entries)
         if plan.snapshot is not None:
             self._write(batch)
+            hit("snapshot.installed")
             applier.reload()
             if not plan.committed:
                 return ()

@@ -136,9 +136,19 @@ class Receiving:
         if self._session is session:
             self._session = None
 
-    def start(self, session: "SnapshotSession", receiver: SnapshotReceiver) -> None:
-        """Install a complete file, then tell the sender."""
-        task = self.loop.create_task(self._carry_out(session, receiver))
+    async def complete(self, snapshot_id: str) -> SnapshotFile | None:
+        """Return the snapshot with this id if all of it is here, from an earlier attempt."""
+        path = next((path for path in self.files.unread if path.stem == snapshot_id), None)
+        if path is not None:
+            found: list[SnapshotFile | None] = []
+            await self.in_thread(lambda: found.append(self.files.load(path)))
+            if found[0] is not None:
+                self.files.add(found[0])
+        return self.files.find(snapshot_id)
+
+    def start(self, session: "SnapshotSession", file: SnapshotFile | None) -> None:
+        """Install a complete file, ``file`` or what the session has received; then say so."""
+        task = self.loop.create_task(self._carry_out(session, file))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -151,18 +161,19 @@ class Receiving:
         future.add_done_callback(self._threads.discard)
         return future
 
-    async def _carry_out(self, session: "SnapshotSession", receiver: SnapshotReceiver) -> None:
+    async def _carry_out(self, session: "SnapshotSession", file: SnapshotFile | None) -> None:
         alive = self.loop.create_task(session.say_alive())
         code, why = Code.INVALID_REQUEST, ""
         try:
-            why = await self._install(session, receiver)
+            why = await self._install(session, file or await self._finish(session))
         except SnapshotDamaged as error:
             code, why = Code.CORRUPT, str(error)
         except SnapshotError as error:
             why = str(error)
         except OSError as error:
             # The file could not be written: the state has not been touched.
-            self.files.drop(receiver)
+            if session.receiver is not None:
+                self.files.drop(session.receiver)
             code, why = Code.INTERNAL, f"cannot keep the snapshot: {error}"
         except Exception as error:
             self._node.fail(error)
@@ -181,19 +192,22 @@ class Receiving:
         except StoreError as error:
             self._node.fail(error)
 
-    async def _install(self, session: "SnapshotSession", receiver: SnapshotReceiver) -> str:
-        """Check and stage a complete file, then hand its message to the core.
+    async def _finish(self, session: "SnapshotSession") -> SnapshotFile:
+        """Check what was received and give it its name."""
+        receiver = session.receiver
+        assert receiver is not None
+        found: list[SnapshotFile] = []
+        await self.in_thread(lambda: found.append(receiver.finish()))
+        self.files.add(found[0])
+        return found[0]
+
+    async def _install(self, session: "SnapshotSession", file: SnapshotFile) -> str:
+        """Stage a complete file, then hand its message to the core.
 
         Returns why that failed; empty if it did not.
         """
         message = session.message
         metadata = message.snapshot.metadata
-        file = self.files.find(receiver.manifest.id)
-        if file is None:
-            found: list[SnapshotFile] = []
-            await self.in_thread(lambda: found.append(receiver.finish()))
-            file = found[0]
-            self.files.add(file)
         hit("snapshot.received")
         if (file.header.index, file.header.term) != (metadata.index, metadata.term):
             return "the file is of another index or term than the message says"
@@ -262,6 +276,7 @@ class SnapshotSession:
         self.installing = False
         self._opening = False
         self._unsettled = 0
+        self._offset = 0
         self._lost = False
 
     @property
@@ -316,7 +331,9 @@ class SnapshotSession:
         found: list[SnapshotReceiver] = []
         files = self._receiving.files
         try:
-            await self._receiving.in_thread(lambda: found.append(files.receive(manifest)))
+            file = await self._receiving.complete(manifest.id)
+            if file is None:
+                await self._receiving.in_thread(lambda: found.append(files.receive(manifest)))
         except OSError as error:
             self._give_up(error)
             return
@@ -324,11 +341,20 @@ class SnapshotSession:
             self._opening = False
         if self._lost:
             return
+        if file is not None:
+            self._say_where(file.size)
+            self.installing = True
+            self._receiving.start(self, file)
+            return
         receiver = self.receiver = found[0]
-        answer = PeerFrame()
-        answer.resume.offset = receiver.offset
-        self._wire.send(answer)
+        self._say_where(receiver.offset)
         self._look(receiver)
+
+    def _say_where(self, offset: int) -> None:
+        self._offset = offset
+        answer = PeerFrame()
+        answer.resume.offset = offset
+        self._wire.send(answer)
 
     def _chunk(self, receiver: SnapshotReceiver, frame: PeerFrame) -> None:
         chunk = frame.chunk
@@ -353,7 +379,8 @@ class SnapshotSession:
     def _look(self, receiver: SnapshotReceiver) -> None:
         if receiver.complete and not self.installing:
             self.installing = True
-            self._receiving.start(self, receiver)
+            self._offset = receiver.offset
+            self._receiving.start(self, None)
 
     def _give_up(self, error: Exception) -> None:
         """The file cannot be written: nothing of it is kept, the node goes on."""
@@ -375,12 +402,9 @@ class SnapshotSession:
 
     async def say_alive(self) -> None:
         """Tell the sender now and then that its file is being installed."""
-        answer = PeerFrame()
-        assert self.receiver is not None
-        answer.resume.offset = self.receiver.offset
         while True:
             await asyncio.sleep(ALIVE_SECONDS)
-            self._wire.send(answer)
+            self._say_where(self._offset)
 
     def say(self, code: Code, error: str) -> None:
         """Tell the sender why it failed."""

@@ -75,6 +75,8 @@ class Node:
         address: Where it listens for peers.
         folder: Holds its data, socket and log.
         arguments: What it is started with, beside id, data and socket.
+        variables: What it finds in its environment.
+        prefix: What it is started inside of, such as strace.
     """
 
     id: int
@@ -82,6 +84,8 @@ class Node:
     folder: Path
     arguments: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
+    variables: dict[str, str] = field(default_factory=dict)
+    prefix: list[str] = field(default_factory=list)
 
     @property
     def socket(self) -> Path:
@@ -113,14 +117,15 @@ class Node:
         """Start it, or start it again; returns without waiting for it."""
         assert not self.running, f"node {self.id} runs already"
         command = [
-            sys.executable, "-m", "raftd", "--id", str(self.id), "--data-dir", str(self.data_dir),
-            "--admin-socket", str(self.socket), "--log-format", "json", *self.arguments, *more,
+            *self.prefix, sys.executable, "-m", "raftd", "--id", str(self.id),
+            "--data-dir", str(self.data_dir), "--admin-socket", str(self.socket),
+            "--log-format", "json", *self.arguments, *more,
         ]  # fmt: skip
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env=environment(),
+                env=environment() | self.variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
