@@ -351,11 +351,6 @@ class Daemon:
                     if config.read_mode == "lease"
                     else ReadOnlyOption.Safe
                 ),
-                read_only_option=(
-                    ReadOnlyOption.LeaseBased
-                    if config.read_mode == "lease"
-                    else ReadOnlyOption.Safe
-                ),
                 pre_vote=config.pre_vote,
                 batch_append=True,
                 disable_proposal_forwarding=True,
@@ -436,7 +431,7 @@ class Daemon:
             log,
         )
         self.upkeep = Upkeep(config, node, applier, now_ms, log)
-        self.operations.reloader.steps.append(self.upkeep.consider)
+        self.operations.reloader.steps.append(self.upkeep.reconsider)
         self.service = Service(self.parts)
         data = DataService(self.service, self.snapshots, self.retention)
         self.service.offer(data.handlers, data.streams)

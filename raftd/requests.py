@@ -161,8 +161,9 @@ class Proposals:
         slot = int(now / self._slot_seconds)
         first = self._slot or slot
         self._slot = slot
-        for due in [due for due in self._slots if due <= slot] if slot > first else ():
-            for sequence in self._slots.pop(due):
+        # Deadlines lie ahead when they are noted, so no slot before `first` has anything in it.
+        for due in range(first, slot + 1):
+            for sequence in self._slots.pop(due, ()):
                 proposal_due = self.pending.pop(sequence, None)
                 if proposal_due is not None:
                     yield proposal_due

@@ -93,6 +93,8 @@ class Upkeep:
         self._stamping = False
         self._setting = False
         self._refused: dict[str, int] = {}
+        # Settings that are as this node was told; looked at again when they or it change.
+        self._agreed: Settings | None = None
 
     def consider(self) -> None:
         """See what is due; called after entries were applied."""
@@ -110,13 +112,20 @@ class Upkeep:
             self._stamping = self._propose(
                 ControlCommand(set_clock=SetClock(unix_ms=stamp)), self._stamped
             )
-        if not self._setting:
+        if not self._setting and applier.settings is not self._agreed:
             wanted = wanted_settings(self._config, applier.settings)
-            if wanted and wanted != self._refused:
+            if not wanted:
+                self._agreed = applier.settings
+            elif wanted != self._refused:
                 self._setting = self._propose(
                     ControlCommand(set_settings=SetSettings(**wanted)),
                     lambda applied: self._set(wanted, applied),
                 )
+
+    def reconsider(self) -> None:
+        """See what is due after this node was told other settings."""
+        self._agreed = None
+        self.consider()
 
     def _propose(self, command: ControlCommand, done: Callable[[Applied | None], None]) -> bool:
         return (

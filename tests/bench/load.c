@@ -129,7 +129,7 @@ static uint8_t *put_request(uint8_t *p, uint64_t id, long number) {
   if (put) pair += 1 + varint_size(size) + size;
   size_t command = 1 + varint_size(pair) + pair; /* KvCommand.put or KvQuery.get, both field 1 */
   size_t body = 1 + varint_size(command) + command; /* ProposeRequest.data, QueryRequest.data */
-  uint64_t deadline = 60000;
+  uint64_t deadline = 10000;
   size_t request = 1 + varint_size(id) + 1 + varint_size(deadline) + 1 + varint_size(body) + body;
   *p++ = (uint8_t)(request >> 24);
   *p++ = (uint8_t)(request >> 16);

@@ -147,7 +147,7 @@ def _run_in_python(
         nonlocal count
         key = f"k{offset + (count % keys if keys else count):08d}"
         count += 1
-        message = Request(id=1, deadline_ms=60_000)
+        message = Request(id=1, deadline_ms=10_000)
         if op == "put":
             message.propose.CopyFrom(ProposeRequest(data=kv.put(key, value)))
         else:
