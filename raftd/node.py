@@ -277,9 +277,10 @@ class Node:
             return
         again: list[Proposal] = []
         for sequence in refused.sequences:
-            proposal = self._proposals.pending.pop(sequence, None)
-            if proposal is None:
-                continue
+            proposal = self._proposals.pending.get(sequence)
+            if proposal is None or proposal.term != refused.term:
+                continue  # It has been given to a later leader since, and may be appended there.
+            del self._proposals.pending[sequence]
             if refused.code in _HELD_CODES:
                 again.append(proposal)
                 continue
@@ -852,29 +853,30 @@ class Node:
             late: list[bytes] = []
             term = self.raft.term
             leading = self.is_leader
+            meant = entries[0].term if entries else 0
             for entry in entries:
                 context, data = entry.context, entry.data
-                if not valid_forward(context, data, peer_id):
+                if not valid_forward(context, data, peer_id) or entry.term != meant:
                     self.validator.count(Reason.BAD_FORWARD)
                     self._refused(peer_id, str(Reason.BAD_FORWARD))
                 elif len(data) > limit:
                     self._refuse_forward(
-                        peer_id, [context], Code.TOO_LARGE,
+                        peer_id, meant, [context], Code.TOO_LARGE,
                         f"the proposal has {len(data)} bytes; the limit of the leader is {limit}",
                     )  # fmt: skip
-                elif not leading or entry.term != term:
+                elif not leading or meant != term:
                     late.append(context)
                 else:
                     good.append((context, data))
             if good and self.refusal is not None:
                 self._refuse_forward(
-                    peer_id, [context for context, _ in good],
+                    peer_id, meant, [context for context, _ in good],
                     Code(self.refusal.code), f"on leader {self.id}: {self.refusal.message}",
                 )  # fmt: skip
                 good = []
             if late:
                 self._refuse_forward(
-                    peer_id, late, Code.NOT_LEADER,
+                    peer_id, meant, late, Code.NOT_LEADER,
                     f"node {self.id} does not lead in the term the proposal was meant for",
                 )  # fmt: skip
             if good:
@@ -890,17 +892,21 @@ class Node:
                 self._append_forwarded(peer_id, items[half:])
                 return
             self._refuse_forward(
-                peer_id, [context for context, _ in items], _REFUSALS[error.reason], error.message
+                peer_id,
+                self.raft.term,
+                [context for context, _ in items],
+                _REFUSALS[error.reason],
+                error.message,
             )
 
     def _refuse_forward(
-        self, peer_id: int, contexts: list[bytes], code: Code, message: str
+        self, peer_id: int, term: int, contexts: list[bytes], code: Code, message: str
     ) -> None:
         frame = PeerFrame()
         refused = frame.refused
         refused.code, refused.message, refused.hint = code.value, message, code.facts.hint
         refused.retry_after_ms = code.facts.retry_after_ms
-        refused.leader = self.raft.leader_id
+        refused.leader, refused.term = self.raft.leader_id, term
         for context in contexts:
             _, incarnation, sequence = _READ_CONTEXT.unpack_from(context, 1)
             refused.incarnation = incarnation

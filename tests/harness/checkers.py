@@ -19,6 +19,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from tests.harness.sim_node import SimNode
 
 _LEADER: Final = StateRole.Leader
+_ORIGIN: Final = Struct(">QQQ")
 _CANDIDATE: Final = StateRole.Candidate
 _FROM_LEADER: Final = frozenset({MsgAppend, MsgHeartbeat, MsgSnapshot, MsgTimeoutNow})
 _EXPLICIT: Final = 2
@@ -362,6 +364,9 @@ class Checker:
         self._conf_states: dict[int, tuple[tuple[int, ...], ...]] = {0: conf.canonical()}
         self._digests: dict[int, bytes] = {}
         self._machines: dict[int, bytes] = {}
+        # Origins of entries: committed, and those whose clients were told that they will not be.
+        self._origins: set[bytes] = set()
+        self._denied: set[bytes] = set()
         self._joint_since_term = 0
         self.forced: set[tuple[int, int]] = set()
         """(node, term) of campaigns that an operator told to count C_old alone."""
@@ -658,8 +663,29 @@ class Checker:
                 self._golden_conf(entry, raft.term)
                 self.model.apply(index, b"", None)
             else:
+                self._golden_origin(entry)
                 self.model.apply(index, *self._decode(entry))
         self._committed_in[raft.term] = max(self._committed_in.get(raft.term, 0), committed)
+
+    def _golden_origin(self, entry: Entry) -> None:
+        origin = entry.context[1:25]
+        if origin:
+            if origin in self._denied:
+                raise Violation(
+                    "I12",
+                    f"entry {entry.index} is committed; its client was told that it will not be",
+                )
+            self._origins.add(origin)
+
+    def denied(self, node_id: int, incarnation: int, sequence: int) -> None:
+        """A client was told that its proposal was not applied and will not be."""
+        origin = _ORIGIN.pack(node_id, incarnation, sequence)
+        if origin in self._origins:
+            raise Violation(
+                "I12",
+                f"node {node_id} tells a client that proposal {sequence} is not applied; it is",
+            )
+        self._denied.add(origin)
 
     def _golden_conf(self, entry: Entry, term: int) -> None:
         before = self.confs[-1]

@@ -36,10 +36,11 @@ from raft.eraftpb import (
     conf_state_of,
 )
 from raftd.kvstore import StoreWriteError
-from tests.harness import sim_daemon, sim_node
+from tests.harness import sim_daemon, sim_engine, sim_node
 from tests.harness.checkers import Checker, Conf, Violation
 from tests.harness.disk import DiskFailure
 from tests.harness.sim_daemon import DaemonNode
+from tests.harness.sim_engine import EngineNode
 from tests.harness.sim_node import PROPOSAL, SimCrash, SimNode, decode_context
 from tests.harness.sim_swarm import Settings
 
@@ -111,8 +112,18 @@ class World:
         self._make_node: Callable[[World, int], SimNode]
         if settings.mode == "core":
             self._make_node, self.encode_op = SimNode, sim_node.encode_op
-        else:
+        elif settings.mode == "daemon":
             self._make_node, self.encode_op = sim_daemon.DaemonNode, sim_daemon.encode_op
+        else:
+            self._make_node, self.encode_op = sim_engine.EngineNode, sim_daemon.encode_op
+        self.time = 0.0
+        """Milliseconds; whoever performs actions sets it."""
+        self.frames: list[tuple[SimNode, int, bytes]] = []
+        """Frames of the daemon's own that left in this step: from, to, bytes."""
+        self.turns: list[tuple[SimNode, float]] = []
+        """Nodes that are to have a turn of their loop, and when; 0: soon."""
+        self.refused: list[Op] = []
+        """Operations that were refused after they were taken."""
         self.files: dict[str, bytes] = {}
         """Snapshot files by id: what a transfer on a connection of its own would carry."""
         self.work: list[tuple[SimNode, str]] = []
@@ -242,7 +253,7 @@ class World:
 
     # -- Performing ----------------------------------------------------------------------------
 
-    def perform(self, node_id: int, action: Callable[[SimNode], object]) -> bool:
+    def perform(self, node_id: int, action: Callable[[SimNode], object], pump: bool = True) -> bool:
         """Let `action` happen at a node, then carry out what it made ready.
 
         Returns whether the node was there to do it.
@@ -259,8 +270,10 @@ class World:
                 action(node)
             except _REFUSALS as refusal:
                 self.checker.count(f"refused_{type(refusal).__name__}")
-            node.pump()
-            self.checker.observe(node)
+            if pump:
+                node.pump()
+            if not pump or node.settled:
+                self.checker.observe(node)
         except (SimCrash, DiskFailure, StoreWriteError) as crash:
             self.checker.count(f"crash_{type(crash).__name__}")
             node.crash(*node.crash_keep)
@@ -286,6 +299,25 @@ class World:
             kind = (m.msg_type, node.raft.state)
             self.received[kind] = self.received.get(kind, 0) + 1
         return self.perform(m.to, lambda node: node.step(m))
+
+    def turn(self, node_id: int, now: float) -> bool:
+        """Let a node's loop go round, at `now` milliseconds."""
+        self.time = now
+
+        def go_round(node: SimNode) -> None:
+            assert isinstance(node, EngineNode)
+            node.turn(now)
+
+        return self.perform(node_id, go_round, pump=False)
+
+    def deliver_frame(self, node_id: int, from_: int, data: bytes) -> bool:
+        """Hand one of the daemon's frames over."""
+
+        def take(node: SimNode) -> None:
+            assert isinstance(node, EngineNode)
+            node.receive_frame(from_, data)
+
+        return self.perform(node_id, take)
 
     def end_flush(self, node_id: int) -> bool:
         """End the flush under way."""
@@ -431,7 +463,13 @@ def _campaign_for_rollback(node: SimNode) -> None:
 
 
 def _resume(node: SimNode) -> None:
-    node.raw.expire_lease()
+    if not isinstance(node, EngineNode):  # The daemon must notice by itself.
+        node.raw.expire_lease()
+
+
+def _links(node: SimNode, cut_off: Sequence[int]) -> None:
+    assert isinstance(node, EngineNode)
+    node.links(cut_off)
 
 
 def _disarm(node: SimNode) -> None:
@@ -500,6 +538,7 @@ _OPERATIONS: dict[str, Callable[..., object]] = {
     "max_inflight": _max_inflight,
     "group_commit": _set_group_commit,
     "resume": _resume,
+    "links": _links,
     "disarm": _disarm,
     "fetched": _fetched,
     "snapshot_unavailable": _snapshot_unavailable,

@@ -302,12 +302,16 @@ class DaemonNode(SimNode):
         if not self.flushing:
             return
         mark, written = self.flushing.pop(0)
+        self._settle(written)
+        self._daemon.end_sync(mark)
+
+    def _settle(self, written: int) -> None:
+        """What was written up to a point is durable now."""
         self.disk.sync(written)
         for flush in self._deferred:
             self.kv.settle(flush)
         del self._positions[: len(self._positions) - len(self.disk.journal)]
         self.point("flush_ended")
-        self._daemon.end_sync(mark)
 
     def _persist_daemon(self, plan: Plan) -> Sequence[Applied]:
         self.point("before_write")
@@ -325,7 +329,7 @@ class DaemonNode(SimNode):
             self.check_state()
         for applied in results:
             if applied.kind is EntryKind.PROPOSAL:
-                checker.result(self, applied.entry_index, self._plain(applied))
+                checker.result(self, applied.entry_index, self.plain(applied))
                 if applied.deduplicated:
                     checker.count("session_hit")
         self.applied = self.applier.index
@@ -376,7 +380,7 @@ class DaemonNode(SimNode):
         return conf_state
 
     @staticmethod
-    def _plain(applied: Applied) -> bytes:
+    def plain(applied: Applied) -> bytes:
         result = kv.read_result(applied.result or b"")
         return b"yes" if result.succeeded else b"no"
 
@@ -385,7 +389,7 @@ class DaemonNode(SimNode):
             return
         op = self.pending.pop(applied.sequence, None)
         if op is not None:
-            self.world.completed(op, self._plain(applied), applied.index, self)
+            self.world.completed(op, self.plain(applied), applied.index, self)
 
     def fail_sync(self) -> None:
         """Let the next flush fail."""
@@ -470,7 +474,7 @@ class DaemonNode(SimNode):
         if self.staging is not None:
             return  # Another one is being received.
         if self.raft.raft_log.committed >= m.snapshot.metadata.index:
-            self.raw.step(m)
+            self._hand_snapshot(m)
             return
         stager = Stager(self.kv, io.BytesIO(data), self.store.identity, self.applier.epoch)
         self.staging = (stager, m)
@@ -487,10 +491,16 @@ class DaemonNode(SimNode):
         self.point("staged")
         self.staging = None
         self.replica.staged = stager.staged
+        self._install(m)
+        return False
+
+    def _hand_snapshot(self, m: Message) -> None:
+        self.raw.step(m)
+
+    def _install(self, m: Message) -> None:
         self.raw.step(m)
         self.pump()
         self.replica.staged = None
-        return False
 
     def check_state(self) -> None:
         """The whole state, and the client keys, against the model."""

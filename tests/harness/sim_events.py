@@ -9,3 +9,4 @@ CLIENT: Final = 3
 TIMEOUT: Final = 4
 FAULT: Final = 5
 CALL: Final = 6
+TURN: Final = 7

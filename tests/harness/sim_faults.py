@@ -55,6 +55,7 @@ class Faults:
         def start() -> None:
             if not self.run.calm:
                 self.world.start(node_id)
+                self.run.links_change()
 
         self.run.at(self._outage(), CALL, start)
 
@@ -63,6 +64,7 @@ class Faults:
         if node is not None:
             self.world.crash(node.id, *self._keep(node))
             self.run.paused.pop(node.id, None)
+            self.run.links_change()
             self._restart_later(node.id)
 
     def _fault_crash_at_point(self) -> None:
@@ -102,10 +104,12 @@ class Faults:
     def _cut_for_a_while(self, links: set[tuple[int, int]]) -> None:
         links -= self.run.cut
         self.run.cut |= links
+        self.run.links_change()
 
         def heal() -> None:
             if not self.run.calm:
                 self.run.cut -= links
+                self.run.links_change()
 
         self.run.at(self._outage(), CALL, heal)
 

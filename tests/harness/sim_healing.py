@@ -57,6 +57,7 @@ class Healing:
                 if node.flushing:
                     self.run.at(0.01, FLUSH, node_id, node.incarnation)
         self.run.quiet = True
+        self.run.links_change()
         floor = world.checker.committed
         answered = self.run.answered
         max_timeout = 2 * settings.election_tick * settings.tick_ms

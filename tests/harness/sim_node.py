@@ -98,6 +98,11 @@ class SimNode:
         """What of the disk survives that crash: see `MiniDisk.crash`."""
         self.snapshots_unavailable = 0
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to be written after `pump`."""
+        return True
+
     # -- what the checker asks -----------------------------------------------------------------
 
     def has_durably(self, index: int, term: int) -> bool:

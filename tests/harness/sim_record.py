@@ -12,10 +12,12 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
+from struct import Struct
 from typing import Any
 from zlib import crc32
 
 from raft.eraftpb import Message, MessageType, MsgAppend
+from raftwire.peer import PeerFrame
 from tests.harness.checkers import Violation, check_with_detangle
 from tests.harness.cluster import Op, World
 from tests.harness.sim_node import SimNode
@@ -26,6 +28,7 @@ Action = tuple[Any, ...]
 Step = tuple[Action, list[int]]
 """An action, and the election timeouts drawn during it."""
 
+_READ = Struct(">QQQ")
 _OP_FIELDS = ("session", "kind", "key", "value", "expected", "client", "data")
 
 
@@ -82,6 +85,20 @@ class RecordingWorld(World):
         action = ("deliver", name_of(m))
         twin = Message.FromString(m.SerializeToString())
         return bool(self._record(action, lambda: super(RecordingWorld, self).deliver(twin)))
+
+    def turn(self, node_id: int, now: float) -> bool:
+        """As `World`."""
+        action = ("turn", node_id, now)
+        return bool(self._record(action, lambda: super(RecordingWorld, self).turn(node_id, now)))
+
+    def deliver_frame(self, node_id: int, from_: int, data: bytes) -> bool:
+        """As `World`."""
+        action = ("deliver_frame", node_id, from_, data)
+        return bool(
+            self._record(
+                action, lambda: super(RecordingWorld, self).deliver_frame(node_id, from_, data)
+            )
+        )
 
     def end_flush(self, node_id: int) -> bool:
         """As `World`."""
@@ -141,6 +158,7 @@ class ReplayWorld(World):
     def __init__(self, settings: Settings, initial_draws: Sequence[int]) -> None:
         self.bag: dict[tuple[Any, ...], Message] = {}
         self.loose: dict[tuple[Any, ...], Message] = {}
+        self.frames_sent: set[tuple[int, int, bytes]] = set()
         self.replaying_draws = list(initial_draws)
         self.log: list[str] | None = None
         super().__init__(settings, random.Random(0))
@@ -215,6 +233,10 @@ class Replayed:
                 self.world.results.clear()
                 self.world.work.clear()
                 self.world.flushes.clear()
+                self.world.frames_sent.update((n.id, to, b) for n, to, b in self.world.frames)
+                self.world.frames.clear()
+                self.world.turns.clear()
+                self.world.refused.clear()
             check_with_detangle(self.world.history, self.world.checker.model.first)
         except Violation as violation:
             self.violation = violation
@@ -226,7 +248,12 @@ class Replayed:
     def _perform(self, action: Action) -> None:
         world = self.world
         what = action[0]
-        if what == "deliver":
+        if what == "deliver_frame":
+            if (action[2], action[1], action[3]) not in world.frames_sent:
+                return
+            self._say(f"{action[2]} -> {action[1]}: {describe_frame(action[3])}")
+            world.deliver_frame(*action[1:])
+        elif what == "deliver":
             m = world.find(action[1])
             if m is None:
                 return
@@ -253,6 +280,19 @@ class Replayed:
                 if node.up and node.raft.is_leader() and node.raft.term not in self._told:
                     self._told.add(node.raft.term)
                     self._say(f"    node {node.id} leads term {node.raft.term}")
+
+
+def describe_frame(data: bytes) -> str:
+    """One of the daemon's frames in a line."""
+    frame = PeerFrame.FromString(data)
+    parts = []
+    if frame.HasField("forward"):
+        entries = frame.forward.entries
+        parts.append(f"forward {len(entries)} proposals to the leader of term {entries[0].term}")
+        parts += [f"({_READ.unpack_from(e.context, 1)})" for e in entries]
+    if frame.HasField("refused"):
+        parts.append(f"refuses proposals {list(frame.refused.sequences)}: {frame.refused.code}")
+    return " ".join(parts)
 
 
 def describe_message(m: Message) -> str:

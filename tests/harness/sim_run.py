@@ -9,10 +9,12 @@ change and agree, within a bound.
 from __future__ import annotations
 
 import gc
+import math
 import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from typing import Any, Final
 from zlib import crc32
@@ -20,7 +22,7 @@ from zlib import crc32
 from raft.eraftpb import Message, MessageType, MsgSnapshot
 from tests.harness.checkers import Violation, check_with_detangle
 from tests.harness.cluster import Op, World
-from tests.harness.sim_events import CALL, CLIENT, DELIVER, FAULT, FLUSH, TICK, TIMEOUT
+from tests.harness.sim_events import CALL, CLIENT, DELIVER, FAULT, FLUSH, TICK, TIMEOUT, TURN
 from tests.harness.sim_faults import Faults
 from tests.harness.sim_healing import Healing
 from tests.harness.sim_node import SimNode
@@ -98,6 +100,8 @@ class Run:
         self.last_answer = 0
         self.answered = 0
         self.excluded: frozenset[int] = frozenset()
+        self.turn_at: dict[int, float] = {}
+        self.engines = self.settings.mode == "engine"
         self.faults = Faults(self)
 
     # -- The heap ------------------------------------------------------------------------------
@@ -151,6 +155,8 @@ class Run:
     def begin_ticking(self, node_id: int) -> None:
         """Let a node's clock run."""
         self.periods[node_id] = self.settings.tick_ms * self.between(self.settings.rates)
+        if self.engines:
+            return  # They have timers of their own.
         self.at(self.periods[node_id] * self.rng.random(), TICK, node_id)
 
     def loop(self, done: Callable[[], bool]) -> None:
@@ -158,12 +164,15 @@ class Run:
         heap, world = self.heap, self.world
         while not done():
             self.now, _, kind, a, b = heappop(heap)
+            world.time = self.now
             if kind == TICK:
                 self.at(self.periods[a], TICK, a)
                 if a in self.paused:
                     continue
                 world.tick(a)
                 self.digest = (self.digest * 31 + a) & 0xFFFFFFFF
+            elif kind == TURN:
+                self._turn(a, b)
             elif kind == DELIVER:
                 self.deliver(a)
             elif kind == FLUSH:
@@ -198,6 +207,18 @@ class Run:
             begun, world.work = world.work, []
             for node, what in begun:
                 self._go_on_later(node, what)
+        if world.frames:
+            frames, world.frames = world.frames, []
+            for node, to, data in frames:
+                self._send_frame(node.id, to, data)
+        if world.turns:
+            turns, world.turns = world.turns, []
+            for node, when in turns:
+                self._turn_later(node, when)
+        if world.refused:
+            refused, world.refused = world.refused, []
+            for op in refused:
+                self.at(self.between((5.0, 20.0)), TIMEOUT, self.clients[op.client], op)
         if world.results:
             results, world.results = world.results, []
             for op in results:
@@ -211,6 +232,65 @@ class Run:
                 self.world.operate(node.id, what)
 
         self.at(self.between((0.1, 3.0)), CALL, go_on)
+
+    # -- The daemon's engines ------------------------------------------------------------------
+
+    def _turn_later(self, node: SimNode, when: float) -> None:
+        when = max(when, self.now + self.rng.random() * 0.1)
+        if self.turn_at.get(node.id, math.inf) <= when:
+            return
+        self.turn_at[node.id] = when
+        self.at(when - self.now, TURN, node.id, when)
+
+    def _turn(self, node_id: int, when: float) -> None:
+        if self.turn_at.get(node_id) != when:
+            return  # There is an earlier one.
+        del self.turn_at[node_id]
+        if node_id in self.paused:
+            self.paused[node_id].append((False, lambda: self.world.turn(node_id, self.now)))
+            return
+        self.digest = (self.digest * 31 + node_id) & 0xFFFFFFFF
+        self.world.turn(node_id, self.now)
+
+    def _send_frame(self, from_: int, to: int, data: bytes) -> None:
+        if to not in self.world.nodes or (from_, to) in self.cut:
+            return
+        if self.loss and self.rng.random() < self.loss:
+            return
+
+        def arrive() -> None:
+            if (from_, to) in self.cut:
+                return
+            if to in self.paused:
+                self.paused[to].append((False, arrive))
+            else:
+                self.world.deliver_frame(to, from_, data)
+
+        self.at(self.between(self.delay), CALL, arrive)
+
+    def links_change(self) -> None:
+        """Let the daemons find out which links are up, each after a while."""
+        if not self.engines:
+            return
+        for node_id in sorted(self.world.nodes):
+            self.at(self.between((1.0, 30.0)), CALL, partial(self._tell_links, node_id))
+
+    def _tell_links(self, node_id: int) -> None:
+        world = self.world
+        if node_id in self.paused:
+            self.paused[node_id].append((False, partial(self._tell_links, node_id)))
+            return
+        cut_off = [
+            peer
+            for peer in sorted(world.nodes)
+            if peer != node_id
+            and (
+                not world.nodes[peer].up
+                or (node_id, peer) in self.cut
+                or (peer, node_id) in self.cut
+            )
+        ]
+        world.operate(node_id, "links", cut_off)
 
     # -- Network -------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ class Settings:
     styles: tuple[str, ...] = ("async",)
     durable_apply: bool = True
     save_entries: int = 512
+    max_pending: int = 10_000
     old_snapshots: bool = False
     harsh: bool = False
     flush_ms: tuple[float, float] = (0.0, 0.0)
@@ -95,7 +96,7 @@ class Settings:
             max_uncommitted_size=self.max_uncommitted_size,
             max_committed_size_per_ready=self.max_committed_size_per_ready,
             max_apply_unpersisted_log_limit=self.max_apply_unpersisted,
-            disable_proposal_forwarding=not self.forwarding,
+            disable_proposal_forwarding=not self.forwarding or self.mode == "engine",
         )
 
 
@@ -214,7 +215,8 @@ def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
         s.outage_ms = (0.5 * s.election_tick * s.tick_ms, 4.0 * s.election_tick * s.tick_ms)
     s.heal_all = chance() < 0.4
     s.same_read_contexts = chance() < 0.2 and not s.lease_reads
-    s.mode = rng.choice(("core", "daemon"))
+    s.mode = rng.choice(("core", "daemon", "engine"))
+    s.max_pending = rng.choice((2, 10_000))
     if fixed.get("mode", s.mode) != "core":
         s.styles, s.async_fetch, s.harsh = ("async",), False, False
     s.save_entries = rng.choice((0, 1, 5, 50))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from typing import Any, cast
+
 from raft.eraftpb import (
     ConfState,
     Message,
@@ -12,9 +15,14 @@ from raft.eraftpb import (
     MsgSnapshot,
     new_snapshot,
 )
+from raftd.requests import Proposal
 from raftd.validate import Validator
+from raftwire.peer import ForwardRefused
 from tests.harness.builders import a_member, a_snapshot, entries_of, of_type, only
+from tests.harness.cluster import World
 from tests.harness.network import Network
+from tests.harness.sim_engine import EngineNode
+from tests.harness.sim_swarm import Settings
 
 
 def test_an_answer_to_a_former_life_is_no_breach_of_the_protocol() -> None:
@@ -83,3 +91,21 @@ def test_the_validator_lets_a_learner_that_is_being_removed_take_a_snapshot() ->
         msg_type=MsgSnapshot, to=3, from_=1, term=2, snapshot=new_snapshot(5, 2, state, b"x")
     )
     assert Validator(3, lambda: 1, lambda: 1).check(message, 1) is None
+
+
+def test_a_late_refusal_says_nothing_of_a_proposal_that_went_to_a_later_leader() -> None:
+    # Forwarded in term 3, lost with that leader, forwarded again in term 4: the answer to the
+    # first time, which comes late, must not make a client believe that nothing came of it.
+    world = World(Settings(mode="engine", voters=3), random.Random(0))
+    node = world.nodes[1]
+    assert isinstance(node, EngineNode)
+    proposals = cast("Any", node.engine)._proposals
+    proposal = Proposal(7, b"", b"x", node.waiter, 1, 9.0, 9.0, 0.0)
+    proposals.sent([proposal], 4)
+    refused = ForwardRefused(incarnation=node.incarnation, sequences=[7], code="NOT_LEADER", term=3)
+    node.engine.receive_refusal(refused)
+    assert proposals.pending == {7: proposal}
+    refused.term = 4
+    node.engine.receive_refusal(refused)
+    assert not proposals.pending
+    assert list(proposals.held) == [proposal]

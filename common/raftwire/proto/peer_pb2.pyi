@@ -118,7 +118,7 @@ class Forward(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[_eraftpb_pb2.Entry, _Mapping]]] = ...) -> None: ...
 
 class ForwardRefused(_message.Message):
-    __slots__ = ("incarnation", "sequences", "code", "message", "hint", "retry_after_ms", "leader")
+    __slots__ = ("incarnation", "sequences", "code", "message", "hint", "retry_after_ms", "leader", "term")
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCES_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
@@ -126,6 +126,7 @@ class ForwardRefused(_message.Message):
     HINT_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
     incarnation: int
     sequences: _containers.RepeatedScalarFieldContainer[int]
     code: str
@@ -133,7 +134,8 @@ class ForwardRefused(_message.Message):
     hint: str
     retry_after_ms: int
     leader: int
-    def __init__(self, incarnation: _Optional[int] = ..., sequences: _Optional[_Iterable[int]] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ..., retry_after_ms: _Optional[int] = ..., leader: _Optional[int] = ...) -> None: ...
+    term: int
+    def __init__(self, incarnation: _Optional[int] = ..., sequences: _Optional[_Iterable[int]] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ..., retry_after_ms: _Optional[int] = ..., leader: _Optional[int] = ..., term: _Optional[int] = ...) -> None: ...
 
 class Relay(_message.Message):
     __slots__ = ("id", "request")
