@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 from raftwire import AdminError, Client, admin
 from raftwire.admin import MemberKind
@@ -99,3 +101,33 @@ def role(group: Cluster, node_id: int) -> str:
     """Return a node's role; empty if it does not answer."""
     reply = group[node_id].status()
     return "" if reply is None else reply.role
+
+
+class Stalls:
+    """How long this machine made a thread wait that had nothing to do: what it cannot promise."""
+
+    PAUSE = 0.002
+
+    def __init__(self) -> None:
+        self._late: list[tuple[float, float]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            due = time.monotonic() + self.PAUSE
+            time.sleep(self.PAUSE)
+            now = time.monotonic()
+            self._late.append((now, now - due))
+
+    def longest(self, start: float, end: float) -> float:
+        """Return the longest delay of a wake-up in ``[start, end]``, seconds."""
+        return max((late for at, late in self._late if start <= at <= end), default=0.0)
