@@ -36,6 +36,11 @@ SECTIONS: Final[Sections] = {
         "wait": Entry("raftctl.commands.wait:wait", "Wait until something is so."),
         "events": Entry("raftctl.commands.events:events", "Show what happened, and what happens."),
         "metrics": Entry("raftctl.commands.metrics:metrics", "Print the node's metrics."),
+        "top": Entry("raftctl.commands.top:top", "Watch the group at work."),
+        "doctor": Entry(
+            "raftctl.commands.doctor:doctor", "Find out what is wrong, and what to do."
+        ),
+        "bench": Entry("raftctl.commands.bench:bench", "Measure throughput and latency."),
     },
     "Data on disk": {
         "snapshot": Entry(
@@ -68,6 +73,7 @@ SECTIONS: Final[Sections] = {
         "config": Entry("raftctl.commands.config:config", "Show a node's settings, and whence."),
         "loglevel": Entry("raftctl.commands.process:loglevel", "Show or change how much it logs."),
         "reload": Entry("raftctl.commands.process:reload", "Have it read its settings again."),
+        "debug": Entry("raftctl.commands.debug:debug", "Gather what a bug report needs."),
     },
     "Security": {
         "tls": Entry("raftctl.commands.tls:tls", "Make certificates for peer traffic."),
