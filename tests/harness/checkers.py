@@ -633,16 +633,18 @@ class Checker:
         if view.chain_at(known) != self.golden_chain[known]:
             raise Violation("I5", f"node {node.id} commits {committed} on another log")
         term = view.term_at(committed)
-        if view.lead_term != raft.term:
+        # It may have been deposed in this very step, after it had committed.
+        led = view.lead_term
+        if led not in (raft.term, term):
             raise Violation("I6", f"node {node.id} commits {committed} before any leader does")
-        if term != raft.term:
+        if term != led:
             raise Violation(
-                "I7", f"leader {node.id} of term {raft.term} commits {committed} of term {term}"
+                "I7", f"leader {node.id} of term {led} commits {committed} of term {term}"
             )
         durable = {
             peer_id for peer_id, peer in self.nodes.items() if peer.has_durably(committed, term)
         }
-        quorums = self._quorums(node, view, raft.term)
+        quorums = self._quorums(node, view, led)
         if not has_majority(quorums, durable):
             raise Violation(
                 "I10" if view.conf.joint else "I6",
@@ -660,12 +662,12 @@ class Checker:
             self.golden_term.append(entry.term)
             self.golden_entries.append(entry)
             if entry.entry_type:
-                self._golden_conf(entry, raft.term)
+                self._golden_conf(entry, led)
                 self.model.apply(index, b"", None)
             else:
                 self._golden_origin(entry)
                 self.model.apply(index, *self._decode(entry))
-        self._committed_in[raft.term] = max(self._committed_in.get(raft.term, 0), committed)
+        self._committed_in[led] = max(self._committed_in.get(led, 0), committed)
 
     def _golden_origin(self, entry: Entry) -> None:
         origin = entry.context[1:25]

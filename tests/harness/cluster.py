@@ -477,6 +477,8 @@ def _disarm(node: SimNode) -> None:
     node.crash_after = 0
     node.snapshots_unavailable = 0
     node.mend_disk()
+    if isinstance(node, EngineNode):
+        node.steady_clock()
 
 
 def _fetched(node: SimNode) -> None:

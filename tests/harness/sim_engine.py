@@ -174,6 +174,7 @@ class EngineNode(DaemonNode):
         self.cut_off: frozenset[int] = frozenset()
         """Peers this node knows it has no link to."""
         self._refused_before = 0
+        self.config: Any = None
 
     @property
     def kind(self) -> str:
@@ -199,7 +200,7 @@ class EngineNode(DaemonNode):
         low, high = settings.rates
         rate = low + (high - low) * (self.id * 0.618 % 1.0)
         tick = settings.tick_ms * rate / _SECONDS
-        config = SimpleNamespace(
+        self.config = config = SimpleNamespace(
             read_mode="lease" if settings.lease_reads else "readindex",
             fsync="always",
             tick_interval=tick,
@@ -228,6 +229,10 @@ class EngineNode(DaemonNode):
                 self.engine.flush_times.mean = 1.0
             self.engine.start()
         self._watch()
+
+    def steady_clock(self) -> None:
+        """Let this node's clock go as it should."""
+        self.config.tick_interval = self.world.settings.tick_ms / _SECONDS
 
     def _failed(self, error: BaseException) -> None:
         self._dead = error
