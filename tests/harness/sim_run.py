@@ -444,5 +444,7 @@ def run_seed(seed: int, steps: int = 2000, **fixed: Any) -> Outcome:
     except Violation as violation:  # The group cannot even be made.
         return Outcome(seed, violation=violation)
     finally:
+        # What a run leaves is full of cycles; thousands of seeds share this process.
+        gc.collect()
         if enabled:
             gc.enable()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pytest
 
@@ -46,6 +46,15 @@ class Rule(NamedTuple):
     never: tuple[str, ...]
     but: tuple[str, ...] = ()
     save: tuple[str, ...] = ()
+
+
+REAL: Final = (
+    "tests.harness.certificates",
+    "tests.harness.ctl",
+    "tests.harness.processes",
+    "tests.harness.snapshot_proxy",
+)
+"""What runs real daemons, and so has clocks and sockets; the simulator never loads it."""
 
 
 RULES = {
@@ -124,12 +133,12 @@ RULES = {
     "the harness has no clock, socket or thread": Rule(
         ("tests.harness",),
         ("asyncio", "time", "datetime", "socket", "threading", "concurrent"),
-        but=("tests.harness.processes",),  # Runs real daemons; the simulator never loads it.
+        but=REAL,
     ),
     "the simulator starts no process": Rule(
         ("tests.simulation", "tests.harness"),
-        ("tests.harness.processes",),
-        but=("tests.harness.processes",),
+        REAL,
+        but=REAL,
     ),
 }
 
@@ -178,9 +187,7 @@ def calls(module: Module, owner: str, *attributes: str) -> list[str]:
 
 
 def _is_seeded(name: str) -> bool:
-    return within(name, "raft", "raftwire", "tests.harness") and not within(
-        name, "tests.harness.processes"
-    )
+    return within(name, "raft", "raftwire", "tests.harness") and not within(name, *REAL)
 
 
 def test_the_core_draws_on_no_global_randomness() -> None:

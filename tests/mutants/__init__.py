@@ -1,0 +1,1 @@
+"""Planted bugs: which check catches each, and at which seed."""
