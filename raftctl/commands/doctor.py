@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -175,7 +176,9 @@ def _check_settings(file: Path, settings: dict[str, Any]) -> Iterator[Finding]:
     """Have raftd itself judge the file; what it makes of it goes into ``settings``."""
     import json
 
-    program = shutil.which("raftd")
+    # Beside this program first: an environment need not be on the path to be used.
+    here = str(Path(sys.executable).parent)
+    program = shutil.which("raftd", path=here) or shutil.which("raftd")
     if program is None:
         yield Finding("settings", WARN, "raftd is not on the path: they are not checked")
         return

@@ -10,7 +10,8 @@ from tests.torture.faults import Crash
 from tests.torture.round import Round
 
 
-@pytest.mark.parametrize("place", Crash.PLACES)
+# A vote comes only with an election, which so short a round need not have.
+@pytest.mark.parametrize("place", [place for place in Crash.PLACES if place != "vote"])
 def test_death_at_a_place_of_the_main_loop(place: str) -> None:
     class There(Crash):
         PLACES = (place,)
