@@ -27,7 +27,7 @@ def sockets(incomplete: str) -> list[CompletionItem]:
     """Return the sockets of this host's nodes, or leave it to the shell's file names."""
     from raftwire import paths
 
-    found = [str(path) for path in paths.find_sockets()]
+    found = paths.find_sockets()
     matching = [CompletionItem(path) for path in found if path.startswith(incomplete)]
     return matching or [CompletionItem(incomplete, type="file")]
 

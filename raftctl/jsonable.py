@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -27,11 +28,11 @@ def to_dict(message: Message, *, drop: frozenset[str] = frozenset()) -> dict[str
             continue
         value = getattr(message, field.name)
         if field.is_repeated:
-            if field.message_type is not None and field.message_type.GetOptions().map_entry:
-                out[field.name] = {
-                    str(k): _scalar(field.message_type.fields_by_name["value"], v)
-                    for k, v in sorted(value.items())
-                }
+            # Asking the field whether it is a map would load the descriptors of descriptors.
+            if isinstance(value, Mapping):
+                assert field.message_type is not None
+                of = field.message_type.fields_by_name["value"]
+                out[field.name] = {str(k): _scalar(of, v) for k, v in sorted(value.items())}
             else:
                 out[field.name] = [_scalar(field, item) for item in value]
         elif field.type == FieldDescriptor.TYPE_MESSAGE:

@@ -50,20 +50,20 @@ class Session:
             click.UsageError: Several nodes run here and none was chosen.
             CtlError: CONNECT when no node runs here.
         """
-        from raftwire import paths
-
         if self.settings.sockets:
             return list(self.settings.sockets)
+        from raftwire import paths
+
         if self.settings.id is not None:
-            return [str(paths.find_socket(self.settings.id))]
-        found = [str(path) for path in paths.find_sockets()]
+            return [paths.find_socket(self.settings.id)]
+        found = paths.find_sockets()
         if len(found) > 1:
             # A node that was killed leaves its socket behind; only those that listen count.
             found = [path for path in found if _listens(path)] or found
         if len(found) == 1:
             return found
         if not found:
-            places = ", ".join(str(path) for path in paths.run_dirs())
+            places = ", ".join(paths.run_dirs())
             raise CtlError(
                 Code.CONNECT,
                 f"no raftd runs on this host: there is no socket in {places}.",

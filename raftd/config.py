@@ -321,7 +321,7 @@ def _settle(values: dict[str, Any]) -> None:
     if problems:
         raise ConfigError(*problems)
     values["data_dir"] = values["data_dir"] or Path(f"raftd-{node_id}")
-    values["admin_socket"] = values["admin_socket"] or paths.socket_path(node_id)
+    values["admin_socket"] = values["admin_socket"] or Path(paths.socket_path(node_id))
     if len(os.fsencode(os.path.abspath(values["admin_socket"]))) > SOCKET_PATH_BYTES_MAX:
         raise ConfigError(
             f"--admin-socket {values['admin_socket']} is longer than the {SOCKET_PATH_BYTES_MAX} "

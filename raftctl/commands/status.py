@@ -73,7 +73,7 @@ def _show_all(session: Session) -> None:
 
     items: list[dict[str, Any]] = []
     rows: list[list[str]] = []
-    for path in [str(p) for p in paths.find_sockets()] or session.sockets():
+    for path in paths.find_sockets() or session.sockets():
         one = Session(session.settings)
         one.settings.sockets, one.settings.id = (path,), None
         try:

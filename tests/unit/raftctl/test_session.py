@@ -16,8 +16,8 @@ from raftwire import paths
 
 @pytest.fixture
 def run_dir(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(paths, "SYSTEM_RUN_DIR", short_dir)
-    monkeypatch.setattr(paths, "_user_run_dirs", lambda environ: [short_dir / "user"])
+    monkeypatch.setattr(paths, "SYSTEM_RUN_DIR", str(short_dir))
+    monkeypatch.setattr(paths, "_user_run_dirs", lambda environ: [str(short_dir / "user")])
     return short_dir
 
 
