@@ -386,7 +386,7 @@ class Daemon:
             log=log,
             on_fail=self._failed,
         )
-        node.why_unreachable = self._why_unreachable
+        node.standing.why_unreachable = self._why_unreachable
         node.on_conf_change = self._conf_changed
         node.on_applied.append(self._applied)
         self.relays = Relays(self.outbound.send_frame)
@@ -509,9 +509,9 @@ class Daemon:
 
     def _is_waiting(self) -> bool:
         node = self.node
-        if node.has_left:
+        if node.standing.has_left:
             return False
-        return node.belonging.told is not None or node.id not in node.raft.prs.ids()
+        return node.standing.belonging.told is not None or node.id not in node.raft.prs.ids()
 
     def _tell_differences(self) -> None:
         """Say where the flags differ from what the group has agreed on, which wins."""
@@ -554,7 +554,7 @@ class Daemon:
     def _config_to_tell(self) -> ConfState | None:
         """Return the configuration in force; None if this node is not in it either."""
         node = self.node
-        if node.belonging.aside or node.id not in node.raft.prs.ids():
+        if node.standing.belonging.aside or node.id not in node.raft.prs.ids():
             return None
         return node.raft.prs.to_conf_state()
 
@@ -577,7 +577,7 @@ class Daemon:
             voters_outgoing=sorted(state.voters_outgoing),
             index=state.config_index,
         )
-        if self.node.has_left and not self.node.belonging.expelled:
+        if self.node.standing.has_left and not self.node.standing.belonging.expelled:
             self.log.warning(REMOVED, advice="stop this node; its data may be deleted")
         self._refresh_links()
         self.peers.note_data()
@@ -597,7 +597,7 @@ class Daemon:
 
     def _refresh_links(self) -> None:
         self.book.replicated = dict(self.applier.addresses)
-        if self.node.has_left:
+        if self.node.standing.has_left:
             # Nobody listens to it any more; dialing again and again would only disturb.
             self.outbound.set_peers({})
             return
@@ -667,9 +667,9 @@ class Daemon:
 
     async def _wind_down(self, deadline: float) -> None:
         node = self.node
-        node.closing = True
+        node.engine.closing = True
         if self.config.transfer_on_stop and node.is_leader:
-            target = node.best_successor()
+            target = node.standing.best_successor()
             if target:
                 self.log.info("handing leadership over", to=target)
                 node.call(lambda: node.raw.transfer_leader(target))
@@ -678,7 +678,7 @@ class Daemon:
                     min(deadline, self._loop.time() + 2 * self.config.election_timeout),
                 )
         await self._until(
-            lambda: node.pending == 0, min(deadline, self._loop.time() + _DRAIN_SECONDS_MAX)
+            lambda: len(node.proposing) == 0, min(deadline, self._loop.time() + _DRAIN_SECONDS_MAX)
         )
 
     async def _until(self, holds: Callable[[], bool], deadline: float) -> None:

@@ -176,7 +176,9 @@ class DataService:
         """Have every member note its hash at one entry; return that entry as applied here."""
         ear = _Ear()
         command = ControlCommand(verify_at=VerifyAt(nonce=os.urandom(8)))
-        refused = self._parts.node.propose_control(ear, 0, command.SerializeToString(), seconds)
+        refused = self._parts.node.proposing.propose_control(
+            ear, 0, command.SerializeToString(), seconds
+        )
         if refused is not None:
             raise refused
         return await ear.future

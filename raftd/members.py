@@ -435,7 +435,7 @@ class Membership:
         unsure = [
             node_id
             for node_id in sorted(voters)
-            if node_id != node.id and not node.reachable(node_id)
+            if node_id != node.id and not node.standing.reachable(node_id)
         ]
         now = asyncio.get_running_loop().time()
         answers = await asyncio.gather(
@@ -486,7 +486,7 @@ class Membership:
         node = self._node
         outcome = _Outcome()
         seconds = deadline - asyncio.get_running_loop().time()
-        sequence, appended = node.expect_applied(outcome, 0, seconds)
+        sequence, appended = node.proposing.expect_applied(outcome, 0, seconds)
         origin = Origin(CONTROL, node.id, node.incarnation, sequence)
         change = ConfChange(
             change_type=BeginMembershipChange,
@@ -605,7 +605,7 @@ class Membership:
 
     def _lost(self, old: frozenset[int]) -> AdminError:
         node = self._node
-        missing = {k: why for k, why in node.missing_voters().items() if k in old}
+        missing = {k: why for k, why in node.standing.missing_voters().items() if k in old}
         words = ", ".join(f"{k} ({why})" for k, why in missing.items()) or "nobody"
         others = ", ".join(str(k) for k in sorted(old - missing.keys() - {node.id}))
         return AdminError(
@@ -640,7 +640,7 @@ class Membership:
         command.set_addr.id, command.set_addr.addr = request.id, request.addr
         outcome = _Outcome()
         seconds = deadline - asyncio.get_running_loop().time()
-        refused = node.propose_control(outcome, 0, command.SerializeToString(), seconds)
+        refused = node.proposing.propose_control(outcome, 0, command.SerializeToString(), seconds)
         if refused is not None:
             raise refused
         applied = await outcome.future
@@ -659,7 +659,8 @@ class Membership:
         prs = node.raft.prs
         await self._until(
             lambda: (
-                node.has_left or (prs.config_index > since and not prs.is_in_membership_change())
+                node.standing.has_left
+                or (prs.config_index > since and not prs.is_in_membership_change())
             ),
             deadline,
             "the change has not been seen to end in time; see `raftctl member status`",
@@ -672,8 +673,8 @@ class Membership:
             AdminError: somebody else has ended it.
         """
         node = self._node
-        now = node.known_configuration()
-        if frozenset(now.voters) != voters and not node.has_left:
+        now = node.standing.known_configuration()
+        if frozenset(now.voters) != voters and not node.standing.has_left:
             raise AdminError(
                 Code.CANCELLED,
                 f"the change begun by entry {since} was ended by somebody else: the voters are "
@@ -705,9 +706,11 @@ class Membership:
     def _finished(self, reply: MemberChangeReply) -> MemberChangeReply:
         node = self._node
         state = node.raft.prs.to_conf_state()
-        if node.has_left and state.voters_outgoing:
+        if node.standing.has_left and state.voters_outgoing:
             # This node left with the new configuration in force, and will not see its entry.
-            state = node.belonging.told or ConfState(voters=state.voters, learners=state.learners)
+            state = node.standing.belonging.told or ConfState(
+                voters=state.voters, learners=state.learners
+            )
             reply.phase = "stable"
         else:
             reply.phase = phase_of(node)

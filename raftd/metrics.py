@@ -114,7 +114,7 @@ class NodeCollector(Collector):
         yield count(
             "raftd_proposals_forwarded", "Passed on to a leader.", counters.proposals_forwarded
         )
-        yield gauge("raftd_proposals_pending", "Waiting for their outcome.", node.pending)
+        yield gauge("raftd_proposals_pending", "Waiting for their outcome.", len(node.proposing))
         yield count("raftd_reads", "Linearizable reads answered.", counters.reads)
         yield gauge(
             "raftd_uncommitted_bytes", "Appended, not committed.", node.raft.uncommitted_size
@@ -135,7 +135,7 @@ class NodeCollector(Collector):
         yield histogram(
             "raftd_propose_duration_seconds",
             "From taking a client's proposal to answering that it is applied.",
-            node.propose_times,
+            node.proposing.times,
         )
 
     def _peers(self) -> Iterator[Metric]:

@@ -155,7 +155,7 @@ class Operations:
 
     def _looked(self, now: float) -> None:
         if self._parts is not None:
-            self._parts.node.refusal = self.room.error
+            self._parts.node.proposing.refusal = self.room.error
         self.security.look(now)
 
     def stopping(self) -> None:
@@ -193,7 +193,7 @@ class Operations:
                 ("term", raft.term),
                 ("commit", raft.raft_log.committed),
                 ("applied", raft.raft_log.applied),
-                ("pending proposals", node.pending),
+                ("pending proposals", len(node.proposing)),
                 *sorted(self._parts.counters().items()),
             ]
         self._log.warning("dump", text=dump_text(facts))

@@ -45,7 +45,7 @@ def add_pages(
 
     async def ready() -> Answer:
         reply = health_reply(parts, 0)
-        if parts.node.closing:
+        if parts.node.engine.closing:
             return Answer(503, b"stopping\n")
         if reply.ready:
             return Answer(200, b"ready\n")

@@ -47,7 +47,9 @@ class Panorama:
             parts = self._parts
             status = Request(id=1, deadline_ms=int(ASK_SECONDS * 900))
             status.status.SetInParent()
-            ids = [peer_id for peer_id in parts.peer_ids() if parts.node.reachable(peer_id)]
+            ids = [
+                peer_id for peer_id in parts.peer_ids() if parts.node.standing.reachable(peer_id)
+            ]
             answers, _ = await asyncio.gather(
                 asyncio.gather(
                     *(parts.relays.ask(i, status, ASK_SECONDS, query=True) for i in ids),

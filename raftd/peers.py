@@ -61,7 +61,7 @@ class Peers:
         # As each peer said in its last hello.
         self._data_made: dict[int, int] = {}
         self.connections: dict[int, Connection] = {}
-        node.on_refused = self._struck
+        node.engine.on_refused = self._struck
 
     def mine(self) -> Expectations:
         """Return what this node expects of a hello."""
@@ -137,9 +137,9 @@ class PeerSession:
         if frame.messages:
             peers.node.receive(peer_id, frame.messages)
         if frame.HasField("forward"):
-            peers.node.receive_forward(peer_id, frame.forward)
+            peers.node.proposing.receive_forward(peer_id, frame.forward)
         if frame.HasField("refused"):
-            peers.node.receive_refusal(frame.refused)
+            peers.node.proposing.receive_refusal(frame.refused)
         fine = True
         if frame.HasField("relay"):
             fine &= self._serve(frame.relay.id, frame.relay.request, query=False)

@@ -9,10 +9,13 @@ applied, whatever of an earlier term has not been applied never will be, and may
 import math
 from collections import deque
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 from raftd.applier import Applied
 from raftwire.errors import AdminError
+
+HOLD_ELECTIONS: Final = 3
+"""Election timeouts that a request waits for a leader before it is refused as not applied."""
 
 
 class Client(Protocol):

@@ -325,7 +325,7 @@ class Service:
                 self._start(caller, request, self._once(self.relay, caller, request))
             return
         if propose.expect_index:
-            expected = node.raft.raft_log.last_index() + 1 + node.held
+            expected = node.raft.raft_log.last_index() + 1 + node.proposing.held
             if propose.expect_index != expected:
                 self.fail(
                     caller,
@@ -355,7 +355,7 @@ class Service:
             return AdminError(Code.TOO_LARGE, f"the proposal has {size} bytes; the limit is {most}")
         command = ControlCommand()
         command.noop.padding = request.propose.data
-        return self.parts.node.propose_control(
+        return self.parts.node.proposing.propose_control(
             listener, request.id, command.SerializeToString(), seconds_of(request)
         )
 
@@ -438,11 +438,11 @@ class Service:
             async with asyncio.timeout(hold):
                 while True:
                     leader_id = node.raft.leader_id
-                    if leader_id and (leader_id == node.id or node.reachable(leader_id)):
+                    if leader_id and (leader_id == node.id or node.standing.reachable(leader_id)):
                         return leader_id
                     await node.changed()
         except TimeoutError:
-            raise node.no_leader_error() from None
+            raise node.standing.no_leader_error() from None
 
     async def relay(
         self, caller: Caller, request: Request, leader_id: int = 0, query: bool = False
@@ -542,7 +542,7 @@ class Service:
         if not self.parts.node.is_leader and not request.no_forward:
             # The leader knows more; without one this node's view is still an answer.
             leader_id = self.parts.node.raft.leader_id
-            if leader_id and self.parts.node.reachable(leader_id):
+            if leader_id and self.parts.node.standing.reachable(leader_id):
                 try:
                     return await self.relay(caller, request, leader_id, query=True)
                 except AdminError as error:
@@ -605,7 +605,7 @@ class Service:
     def _instead(self, wait: WaitRequest) -> str:
         node = self.parts.node
         if wait.what == WaitRequest.LEADER:
-            return node.no_leader_error().message
+            return node.standing.no_leader_error().message
         if wait.what == WaitRequest.INDEX_APPLIED:
             return f"this node has applied {node.raft.raft_log.applied}"
         if wait.what == WaitRequest.STABLE_CONFIG:
@@ -619,8 +619,8 @@ class Service:
         seconds = seconds_of(request)
         end = self.parts.loop.time() + seconds
         abort = change.kind == MemberChangeRequest.ABORT
-        if node.has_left or node.belonging.told is not None:
-            raise node.not_member_error()
+        if node.standing.has_left or node.standing.belonging.told is not None:
+            raise node.standing.not_member_error()
         if node.is_leader or (abort and change.campaign and not self._other_leader()):
             return await self._change_here(change, seconds)
         if request.no_forward:
@@ -642,7 +642,7 @@ class Service:
     def _other_leader(self) -> bool:
         """Whether another node leads, as far as this one can tell."""
         leader_id = self.parts.node.raft.leader_id
-        return leader_id != 0 and self.parts.node.reachable(leader_id)
+        return leader_id != 0 and self.parts.node.standing.reachable(leader_id)
 
     async def _relay_change(self, caller: Caller, request: Request, end: float) -> Response:
         """Have the leader carry out a change; ask the next one if it has just ceased to lead."""
@@ -662,8 +662,8 @@ class Service:
         """
         node = self.parts.node
         old = node.raft.prs.configuration.voters
-        others = [peer for peer in sorted(old) if peer != node.id and node.reachable(peer)]
-        failure = node.no_leader_error()
+        others = [peer for peer in sorted(old) if peer != node.id and node.standing.reachable(peer)]
+        failure = node.standing.no_leader_error()
         request = Request(id=1, no_forward=True)
         request.member_change.CopyFrom(change)
         request.member_change.campaign = True
@@ -741,7 +741,7 @@ class Service:
                 "against it"
             )
         else:
-            missing = node.missing_voters()
+            missing = node.standing.missing_voters()
             why = "no majority voted for it"
             if missing:
                 why += f"; unreachable: {', '.join(map(str, missing))}"
@@ -797,13 +797,13 @@ class Service:
                 raise AdminError(Code.UNKNOWN_MEMBER, f"node {wanted} is not in the group")
             if wanted not in prs.voter_ids():
                 raise AdminError(Code.NOT_PROMOTABLE, f"node {wanted} is a learner")
-            if not node.reachable(wanted):
+            if not node.standing.reachable(wanted):
                 raise AdminError(
                     Code.MEMBER_UNREACHABLE,
-                    f"node {wanted} cannot be reached: {node.why_unreachable(wanted)}",
+                    f"node {wanted} cannot be reached: {node.standing.why_unreachable(wanted)}",
                 )
             return wanted
-        found = self.parts.node.best_successor()
+        found = self.parts.node.standing.best_successor()
         if not found:
             raise AdminError(
                 Code.TRANSFER_FAILED, "no other voter is active: there is nobody to hand over to"

@@ -129,7 +129,9 @@ class Upkeep:
 
     def _propose(self, command: ControlCommand, done: Callable[[Applied | None], None]) -> bool:
         return (
-            self._node.propose_control(_Ear(done), 0, command.SerializeToString(), _ANSWER_SECONDS)
+            self._node.proposing.propose_control(
+                _Ear(done), 0, command.SerializeToString(), _ANSWER_SECONDS
+            )
             is None
         )
 

@@ -69,12 +69,12 @@ def configuration_message(state: ConfState) -> Configuration:
 def role_of(node: "Node") -> str:
     """Return the node's role in one word."""
     raft = node.raft
-    if node.has_left:
+    if node.standing.has_left:
         return "removed"
     role = _ROLES[raft.state]
     if role == "leader":
         return role
-    if node.belonging.told is not None:
+    if node.standing.belonging.told is not None:
         return "joining"
     if role != "follower":
         return role
@@ -102,8 +102,8 @@ def one_line(node: "Node") -> str:
 def phase_of(node: "Node") -> str:
     """Return where a change of membership stands: stable, entering, joint, leaving, aborting."""
     raft = node.raft
-    if node.belonging.told is not None:
-        return "joint" if node.belonging.told.voters_outgoing else "stable"
+    if node.standing.belonging.told is not None:
+        return "joint" if node.standing.belonging.told.voters_outgoing else "stable"
     kinds = {change.kind.name for change in raft.membership_log}
     if raft.prs.is_in_membership_change():
         if "ROLLBACK" in kinds or raft.campaigns_for_rollback:
@@ -118,7 +118,7 @@ def status_reply(parts: "Parts") -> StatusReply:
     raft = node.raft
     log = raft.raft_log
     now = parts.loop.time()
-    state = node.known_configuration()
+    state = node.standing.known_configuration()
     reply = StatusReply(
         id=node.id,
         role=role_of(node),
@@ -156,7 +156,7 @@ def status_reply(parts: "Parts") -> StatusReply:
     storage.fsyncs = node.flush_times.count
     storage.path = str(config.data_dir)
     limits = reply.limits
-    limits.pending, limits.pending_max = node.pending, config.max_pending
+    limits.pending, limits.pending_max = len(node.proposing), config.max_pending
     limits.apply_lag = max(0, log.committed - log.applied)
     limits.uncommitted_bytes = raft.uncommitted_size
     limits.uncommitted_bytes_max = config.max_uncommitted_size
@@ -212,8 +212,8 @@ def health_of(parts: "Parts", max_lag: int) -> Health:
     """Judge the group as seen from here."""
     node = parts.node
     raft = node.raft
-    state = node.known_configuration()
-    if node.has_left or node.belonging.told is not None:
+    state = node.standing.known_configuration()
+    if node.standing.has_left or node.standing.belonging.told is not None:
         return Health(state="unhealthy", reasons=[_why_outside(node, state)])
     reasons: list[str] = []
     tolerance: int | None = None
@@ -221,13 +221,13 @@ def health_of(parts: "Parts", max_lag: int) -> Health:
     for voters in (state.voters, state.voters_outgoing):
         if not voters:
             continue
-        up = [v for v in voters if v == node.id or node.reachable(v)]
+        up = [v for v in voters if v == node.id or node.standing.reachable(v)]
         spare = len(up) - majority(len(voters))
         tolerance = spare if tolerance is None else min(tolerance, spare)
         if spare < 0:
             broken = True
             reasons.append(f"no quorum: {len(up)} of {len(voters)} voters reachable")
-    missing = node.missing_voters()
+    missing = node.standing.missing_voters()
     reasons += [f"node {member} is not reachable: {why}" for member, why in missing.items()]
     if not state.voters:
         reasons.append("the node is not part of a group yet")
@@ -245,7 +245,7 @@ def health_of(parts: "Parts", max_lag: int) -> Health:
 def _why_outside(node: "Node", state: ConfState) -> str:
     voters = ", ".join(map(str, sorted(state.voters)))
     now = f"since entry {state.config_index} the voters are {voters}"
-    if node.has_left:
+    if node.standing.has_left:
         return f"the node has been removed from the group: {now}; stop it"
     return f"the node has been left out of the group: {now}; add it again, or stop it"
 
@@ -354,7 +354,7 @@ def member_status_reply(parts: "Parts") -> MemberStatusReply:
     node = parts.node
     raft = node.raft
     prs = raft.prs
-    state = node.known_configuration()
+    state = node.standing.known_configuration()
     phase = phase_of(node)
     reply = MemberStatusReply(
         phase=phase,
@@ -382,7 +382,7 @@ def member_status_reply(parts: "Parts") -> MemberStatusReply:
     if node.is_leader:
         learners = prs.learner_ids()
         reply.catching_up.extend(row for row in progress_reply(parts).rows if row.id in learners)
-    outside = node.has_left or node.belonging.told is not None
+    outside = node.standing.has_left or node.standing.belonging.told is not None
     reply.advice = _why_outside(node, state) if outside else _advice(phase, reply)
     for node_id, address in parts.book.replicated.items():
         reply.addrs[node_id] = address
@@ -397,7 +397,7 @@ def _acked(parts: "Parts", node_id: int, pending: int) -> bool:
     if pending and node.is_leader:
         progress = node.raft.prs.get(node_id)
         return progress is not None and progress.matched >= pending
-    return node_id == node.id or node.reachable(node_id)
+    return node_id == node.id or node.standing.reachable(node_id)
 
 
 def _advice(phase: str, reply: MemberStatusReply) -> str:

@@ -293,7 +293,7 @@ class EngineNode(DaemonNode):
         if refused is not None:
             self.world.checker.count(f"client_refused_{refused.code}")
             return False
-        sequence = cast("Any", self.engine)._sequence
+        sequence = cast("Any", self.engine.proposing)._sequence
         self.waiter.asked[request] = (op, sequence)
         return True
 
@@ -317,9 +317,9 @@ class EngineNode(DaemonNode):
         """A frame arrives."""
         frame = PeerFrame.FromString(data)
         if frame.HasField("forward"):
-            self.engine.receive_forward(peer_id, frame.forward)
+            self.engine.proposing.receive_forward(peer_id, frame.forward)
         if frame.HasField("refused"):
-            self.engine.receive_refusal(frame.refused)
+            self.engine.proposing.receive_refusal(frame.refused)
 
     # -- carrying out --------------------------------------------------------------------------
 

@@ -99,13 +99,13 @@ def test_a_late_refusal_says_nothing_of_a_proposal_that_went_to_a_later_leader()
     world = World(Settings(mode="engine", voters=3), random.Random(0))
     node = world.nodes[1]
     assert isinstance(node, EngineNode)
-    proposals = cast("Any", node.engine)._proposals
+    proposals = cast("Any", node.engine.proposing)._proposals
     proposal = Proposal(7, b"", b"x", node.waiter, 1, 9.0, 9.0, 0.0)
     proposals.sent([proposal], 4)
     refused = ForwardRefused(incarnation=node.incarnation, sequences=[7], code="NOT_LEADER", term=3)
-    node.engine.receive_refusal(refused)
+    node.engine.proposing.receive_refusal(refused)
     assert proposals.pending == {7: proposal}
     refused.term = 4
-    node.engine.receive_refusal(refused)
+    node.engine.proposing.receive_refusal(refused)
     assert not proposals.pending
     assert list(proposals.held) == [proposal]

@@ -1,0 +1,159 @@
+"""Linearizable reads: asked of the leader together, answered when this node has applied enough.
+
+One ReadIndex serves all reads that have arrived, with a context never used before, not even by
+another process of this node. A read that arrives later never shares an earlier answer.
+"""
+
+import heapq
+from struct import Struct
+from typing import Final
+
+from raft import Error, ReadState
+from raftd.engine import Engine
+from raftd.requests import HOLD_ELECTIONS, Client, Read
+from raftd.standing import Standing
+from raftwire.errors import AdminError, Code
+
+_CONTEXT: Final = Struct(">QQQ")
+"""Node, incarnation and number of the question."""
+
+
+class Reading:
+    """The reads of this node's clients that wait for an answer."""
+
+    def __init__(self, engine: Engine, standing: Standing) -> None:
+        self._id, self._incarnation = engine.id, engine.incarnation
+        self._engine = engine
+        self._standing = standing
+        self._config = engine.config
+        self._raw, self._raft = engine.raw, engine.raft
+        self._network = engine.network
+        self._loop = engine.loop
+        self._counters = engine.counters
+        self._asked = 0
+        self._new: list[Read] = []
+        self._sent: dict[bytes, tuple[float, list[Read]]] = {}
+        self._confirmed: list[tuple[int, int, list[Read]]] = []
+
+    def read(
+        self, client: Client, request_id: int, data: bytes | None, seconds: float
+    ) -> AdminError | None:
+        """Take a linearizable read; ``client`` is told when the state may be read."""
+        if (stopping := self._engine.stopping()) is not None:
+            return stopping
+        if self._standing.outside:
+            return self._standing.not_member_error()
+        if len(self._new) >= self._config.max_pending:
+            return AdminError(Code.OVERLOADED, f"{len(self._new)} reads of this node wait already")
+        now = self._loop.time()
+        self._new.append(
+            Read(
+                client,
+                request_id,
+                data,
+                now + seconds,
+                now + min(seconds, HOLD_ELECTIONS * self._config.election_timeout),
+            )
+        )
+        self._engine.schedule()
+        return None
+
+    def turn(self) -> None:
+        """Ask for what has come since the last turn, if there is somebody to ask."""
+        if self._new and self._can_ask():
+            self._ask()
+
+    def _can_ask(self) -> bool:
+        leader_id = self._raft.leader_id
+        if not leader_id:
+            return False
+        return (
+            self._standing.quorum_linked
+            if leader_id == self._id
+            else self._network.reachable(leader_id)
+        )
+
+    def _ask(self) -> None:
+        """Ask once for all reads that have arrived; a later one may not share an earlier answer."""
+        reads, self._new = self._new, []
+        self._asked += 1
+        # Never used twice, not even by another process of this node.
+        context = _CONTEXT.pack(self._id, self._incarnation, self._asked)
+        self._sent[context] = (self._loop.time(), reads)
+        try:
+            self._raw.read_index(context)
+        except Error:
+            # No leader any more, or too many reads: they are asked again, or refused, on a tick.
+            self._engine.log.debug("read not taken")
+
+    def new_leader(self) -> None:
+        """Somebody leads: what another was asked will not be answered, so ask this one."""
+        for _, reads in self._sent.values():
+            self._new += reads
+        self._sent.clear()
+
+    def confirmed(self, read_state: ReadState) -> None:
+        """The core has an answer: what asked may be answered once its index is applied."""
+        found = self._sent.pop(bytes(read_state.request_ctx), None)
+        if found is not None:
+            self._asked += 1
+            heapq.heappush(self._confirmed, (read_state.index, self._asked, found[1]))
+
+    def answer(self) -> None:
+        """Answer all reads whose index has been applied."""
+        applied = self._raft.raft_log.applied
+        confirmed = self._confirmed
+        while confirmed and confirmed[0][0] <= applied:
+            _, _, reads = heapq.heappop(confirmed)
+            self._counters.reads += len(reads)
+            for read in reads:
+                read.client.read_ready(read.request_id, applied, read.data)
+
+    def expire(self, now: float) -> None:
+        """Answer what has waited for too long; ask anew what was not answered in time."""
+        if self._new and not self._can_ask():
+            self._new = self._refuse_old(self._new, now)
+        retry_after = self._config.election_timeout
+        for context, (sent, reads) in list(self._sent.items()):
+            if now - sent > retry_after:
+                # The question or its answer was lost, or its leader is gone: ask anew.
+                del self._sent[context]
+                self._new += self._refuse_old(reads, now)
+        for _, _, reads in self._confirmed:
+            reads[:] = self._refuse_old(reads, now, applied_late=True)
+
+    def _refuse_old(self, reads: list[Read], now: float, applied_late: bool = False) -> list[Read]:
+        kept: list[Read] = []
+        for read in reads:
+            if now < (read.deadline if applied_late else read.hold_until):
+                kept.append(read)
+                continue
+            error = (
+                AdminError(Code.TIMEOUT, "this node has not applied all that the read must see yet")
+                if applied_late
+                else self._standing.no_leader_error()
+            )
+            read.client.request_failed(read.request_id, error)
+        return kept
+
+    def leave(self) -> None:
+        """This node has left the group: answer all who wait to ask, or for an answer."""
+        reads, self._new = self._new, []
+        for _, sent in self._sent.values():
+            reads += sent
+        self._sent.clear()
+        for read in reads:
+            read.client.request_failed(read.request_id, self._standing.not_member_error())
+
+    def stop(self) -> None:
+        """The node stops: refuse what waits."""
+        reads = [*self._new]
+        for _, batch in self._sent.values():
+            reads += batch
+        for _, _, batch in self._confirmed:
+            reads += batch
+        for read in reads:
+            read.client.request_failed(
+                read.request_id,
+                AdminError(Code.SHUTTING_DOWN, f"node {self._id} is stopping"),
+            )
