@@ -178,6 +178,8 @@ class Service:
                 request.id,
                 AdminError(Code.PERMISSION, f"you may look and read, not {body}"),
             )
+        elif request.state_machine not in ("", self.parts.identity.state_machine):
+            self.fail(caller, request.id, self._other_machine(request.state_machine))
         elif body == "propose":
             self._propose(caller, waiter, request)
         elif body == "query":
@@ -200,6 +202,15 @@ class Service:
                     Code.UNSUPPORTED, f"this raftd ({__version__}) does not offer {body or 'that'}"
                 ),
             )
+
+    def _other_machine(self, wanted: str) -> AdminError:
+        return AdminError(
+            Code.UNSUPPORTED,
+            f"this cluster runs the state machine {self.parts.identity.state_machine!r}, "
+            f"not {wanted!r}",
+            hint="a state machine is chosen when a cluster is made: raftd --state-machine "
+            f"{wanted} on new data directories",
+        )
 
     def _start(self, caller: Caller, request: Request, work: Coroutine[Any, Any, None]) -> None:
         key = (id(caller), request.id)

@@ -8,7 +8,7 @@ messages themselves.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Final, Generic, Literal, NamedTuple, TypedDict, TypeVar, cast
+from typing import Final, Generic, Literal, NamedTuple, Self, TypedDict, TypeVar, cast
 
 from google.protobuf.message import DecodeError
 
@@ -169,6 +169,14 @@ class Call(NamedTuple, Generic[T]):
         if found != self.body:
             raise MessageError(f"the node answered a {self.body} request with {found or 'nothing'}")
         return cast(T, getattr(response, self.body))
+
+    def for_machine(self, kind: str) -> Self:
+        """Have a cluster refuse this unless it runs that state machine.
+
+        Another one would take a command for data of its own, and keep it.
+        """
+        self.request.state_machine = kind
+        return self
 
 
 class MemberOptions(TypedDict, total=False):

@@ -237,7 +237,7 @@ def watch(session: Session, *, key: str, prefix: bool, rev: int | None) -> None:
         key=key.encode(), prefix=prefix or not key, start_revision=rev or 0
     ).SerializeToString()
     out = session.out
-    for reply in session.stream(admin.watch(wanted)):
+    for reply in session.stream(admin.watch(wanted).for_machine("kv")):
         changes = kv_pb2.KvWatchEvents.FromString(reply.data)
         for event in changes.events:
             _print_event(session, event, changes.revision)
@@ -267,7 +267,7 @@ def _done(session: Session, data: dict[str, Any]) -> None:
 def _apply(
     session: Session, op: kv_pb2.KvCommand, key: str
 ) -> tuple[kv_pb2.KvResult, dict[str, Any]]:
-    reply = session.call(admin.propose(op.SerializeToString(), key))
+    reply = session.call(admin.propose(op.SerializeToString(), key).for_machine("kv"))
     result = kv_pb2.KvResult.FromString(reply.result)
     data = to_dict(reply, drop=frozenset({"result"})) | to_dict(result)
     return result, data
@@ -276,5 +276,5 @@ def _apply(
 def _query(
     session: Session, query: kv_pb2.KvQuery, consistency: Consistency
 ) -> tuple[kv_pb2.KvQueryResult, int]:
-    reply = session.call(admin.query(query.SerializeToString(), consistency))
+    reply = session.call(admin.query(query.SerializeToString(), consistency).for_machine("kv"))
     return kv_pb2.KvQueryResult.FromString(reply.result), reply.index

@@ -123,6 +123,19 @@ def test_a_retry_with_a_key_is_applied_once(cluster: Cluster) -> None:
     assert cluster.ctl(3, "outcome", "never", "--json").data["state"] == "not_seen"
 
 
+@pytest.mark.parametrize(
+    "command", [("put", "k", "v"), ("del", "k"), ("get", "k"), ("range",), ("watch", "k")]
+)
+def test_kv_commands_leave_a_log_alone(cluster: Cluster, command: tuple[str, ...]) -> None:
+    """The group runs the state machine log, which would keep a kv command as data of its own."""
+    before = cluster.ctl(1, "log", "digest", "--type", "normal").out
+    ran = cluster.ctl(1, "kv", *command, "--json")
+    assert ran.json["error"]["code"] == "UNSUPPORTED"
+    assert "this cluster runs the state machine 'log', not 'kv'" in ran.json["error"]["message"]
+    assert ran.code == 4
+    assert cluster.ctl(1, "log", "digest", "--type", "normal").out == before
+
+
 def test_many_proposals_in_order(cluster: Cluster) -> None:
     ran = cluster.ctl(3, "propose", "--stdin-lines", "--json", stdin=b"a\nb\nc\n")
     assert ran.data["ok"] == 3

@@ -23,11 +23,12 @@ COMMITTED: Outcome
 SUBMITTED: Outcome
 
 class Request(_message.Message):
-    __slots__ = ("id", "deadline_ms", "no_forward", "protocol", "hello", "cancel", "propose", "query", "read_index", "outcome", "log_read", "log_stat", "watch", "status", "progress", "health", "wait", "events", "metrics", "verify", "member_list", "member_change", "member_status", "campaign", "transfer_leader", "snapshot_create", "snapshot_list", "snapshot_save", "compact", "loglevel", "config", "reload")
+    __slots__ = ("id", "deadline_ms", "no_forward", "protocol", "state_machine", "hello", "cancel", "propose", "query", "read_index", "outcome", "log_read", "log_stat", "watch", "status", "progress", "health", "wait", "events", "metrics", "verify", "member_list", "member_change", "member_status", "campaign", "transfer_leader", "snapshot_create", "snapshot_list", "snapshot_save", "compact", "loglevel", "config", "reload")
     ID_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     NO_FORWARD_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    STATE_MACHINE_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
     PROPOSE_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +61,7 @@ class Request(_message.Message):
     deadline_ms: int
     no_forward: bool
     protocol: int
+    state_machine: str
     hello: HelloRequest
     cancel: CancelRequest
     propose: ProposeRequest
@@ -88,7 +90,7 @@ class Request(_message.Message):
     loglevel: LogLevelRequest
     config: ConfigRequest
     reload: ReloadRequest
-    def __init__(self, id: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., no_forward: _Optional[bool] = ..., protocol: _Optional[int] = ..., hello: _Optional[_Union[HelloRequest, _Mapping]] = ..., cancel: _Optional[_Union[CancelRequest, _Mapping]] = ..., propose: _Optional[_Union[ProposeRequest, _Mapping]] = ..., query: _Optional[_Union[QueryRequest, _Mapping]] = ..., read_index: _Optional[_Union[ReadIndexRequest, _Mapping]] = ..., outcome: _Optional[_Union[OutcomeRequest, _Mapping]] = ..., log_read: _Optional[_Union[LogReadRequest, _Mapping]] = ..., log_stat: _Optional[_Union[LogStatRequest, _Mapping]] = ..., watch: _Optional[_Union[WatchRequest, _Mapping]] = ..., status: _Optional[_Union[StatusRequest, _Mapping]] = ..., progress: _Optional[_Union[ProgressRequest, _Mapping]] = ..., health: _Optional[_Union[HealthRequest, _Mapping]] = ..., wait: _Optional[_Union[WaitRequest, _Mapping]] = ..., events: _Optional[_Union[EventsRequest, _Mapping]] = ..., metrics: _Optional[_Union[MetricsRequest, _Mapping]] = ..., verify: _Optional[_Union[VerifyRequest, _Mapping]] = ..., member_list: _Optional[_Union[MemberListRequest, _Mapping]] = ..., member_change: _Optional[_Union[MemberChangeRequest, _Mapping]] = ..., member_status: _Optional[_Union[MemberStatusRequest, _Mapping]] = ..., campaign: _Optional[_Union[CampaignRequest, _Mapping]] = ..., transfer_leader: _Optional[_Union[TransferLeaderRequest, _Mapping]] = ..., snapshot_create: _Optional[_Union[SnapshotCreateRequest, _Mapping]] = ..., snapshot_list: _Optional[_Union[SnapshotListRequest, _Mapping]] = ..., snapshot_save: _Optional[_Union[SnapshotSaveRequest, _Mapping]] = ..., compact: _Optional[_Union[CompactRequest, _Mapping]] = ..., loglevel: _Optional[_Union[LogLevelRequest, _Mapping]] = ..., config: _Optional[_Union[ConfigRequest, _Mapping]] = ..., reload: _Optional[_Union[ReloadRequest, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., no_forward: _Optional[bool] = ..., protocol: _Optional[int] = ..., state_machine: _Optional[str] = ..., hello: _Optional[_Union[HelloRequest, _Mapping]] = ..., cancel: _Optional[_Union[CancelRequest, _Mapping]] = ..., propose: _Optional[_Union[ProposeRequest, _Mapping]] = ..., query: _Optional[_Union[QueryRequest, _Mapping]] = ..., read_index: _Optional[_Union[ReadIndexRequest, _Mapping]] = ..., outcome: _Optional[_Union[OutcomeRequest, _Mapping]] = ..., log_read: _Optional[_Union[LogReadRequest, _Mapping]] = ..., log_stat: _Optional[_Union[LogStatRequest, _Mapping]] = ..., watch: _Optional[_Union[WatchRequest, _Mapping]] = ..., status: _Optional[_Union[StatusRequest, _Mapping]] = ..., progress: _Optional[_Union[ProgressRequest, _Mapping]] = ..., health: _Optional[_Union[HealthRequest, _Mapping]] = ..., wait: _Optional[_Union[WaitRequest, _Mapping]] = ..., events: _Optional[_Union[EventsRequest, _Mapping]] = ..., metrics: _Optional[_Union[MetricsRequest, _Mapping]] = ..., verify: _Optional[_Union[VerifyRequest, _Mapping]] = ..., member_list: _Optional[_Union[MemberListRequest, _Mapping]] = ..., member_change: _Optional[_Union[MemberChangeRequest, _Mapping]] = ..., member_status: _Optional[_Union[MemberStatusRequest, _Mapping]] = ..., campaign: _Optional[_Union[CampaignRequest, _Mapping]] = ..., transfer_leader: _Optional[_Union[TransferLeaderRequest, _Mapping]] = ..., snapshot_create: _Optional[_Union[SnapshotCreateRequest, _Mapping]] = ..., snapshot_list: _Optional[_Union[SnapshotListRequest, _Mapping]] = ..., snapshot_save: _Optional[_Union[SnapshotSaveRequest, _Mapping]] = ..., compact: _Optional[_Union[CompactRequest, _Mapping]] = ..., loglevel: _Optional[_Union[LogLevelRequest, _Mapping]] = ..., config: _Optional[_Union[ConfigRequest, _Mapping]] = ..., reload: _Optional[_Union[ReloadRequest, _Mapping]] = ...) -> None: ...
 
 class Response(_message.Message):
     __slots__ = ("id", "more", "node", "leader", "term", "error", "cluster_id", "as_of_ms", "hello", "cancel", "propose", "query", "read_index", "outcome", "log_read", "log_stat", "watch", "status", "progress", "health", "wait", "events", "metrics", "verify", "member_list", "member_change", "member_status", "campaign", "transfer_leader", "snapshot_create", "snapshot_list", "snapshot_save", "compact", "loglevel", "config", "reload")
