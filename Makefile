@@ -86,30 +86,31 @@ format: setup
 
 # ---- what takes long -----------------------------------------------------------------------------
 #
-# Offered only where it exists. ARGS goes to the program: `make sim ARGS="--seeds 1000"`.
+# Offered only where it exists. ARGS goes to the program: `make sim ARGS="--seeds 1000"`. How long
+# it takes has a word of its own: `make torture MINUTES=5`, `make fuzz SECONDS=30`.
 
 define NEWLINE
 
 
 endef
 
-# $(call long,NAME,MODULE,WHAT IT DOES): run `python -m MODULE`, if there is one.
+# $(call long,NAME,MODULE,WHAT IT DOES[,OPTIONS]): run `python -m MODULE OPTIONS`, if there is one.
 define long
 ifneq ($(wildcard $(subst .,/,$(2))/__main__.py $(subst .,/,$(2)).py),)
 .PHONY: $(1)
 $(1): setup
-	@$$(BIN)/python -m $(2) $$(ARGS)
+	@$$(BIN)/python -m $(2) $(4) $$(ARGS)
 HELP += $$(NEWLINE)$(shell printf '%-14s' 'make $(1)') $(3)
 endif
 endef
 
 $(eval $(call long,bench,tests.bench,measure throughput and latency$(comma) beside etcd where it is installed))
 $(eval $(call long,sim,tests.simulation,search seeds of the simulator for violations))
-$(eval $(call long,torture,tests.torture,kill$(comma) pause and cut real daemons and check what they promised))
+$(eval $(call long,torture,tests.torture,kill$(comma) pause and cut real daemons and check what they promised,$$(MINUTES:%=--minutes %)))
 $(eval $(call long,search,tests.search,take a change of membership through every order of events (15 min)))
 $(eval $(call long,search-mutants,tests.search.mutants,break the rules of rollback one at a time and search for the harm))
 $(eval $(call long,mutants,tests.mutants,plant known bugs and prove that the tests find them))
-$(eval $(call long,fuzz,tests.fuzz,feed the decoders and the core with damaged bytes))
+$(eval $(call long,fuzz,tests.fuzz,feed the decoders and the core with damaged bytes,$$(SECONDS:%=--seconds %)))
 
 .PHONY: bench-quick
 bench-quick: setup

@@ -13,27 +13,29 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
 from tests.simulation.campaign import git_commit
-from tests.torture import disks, spaces
-from tests.torture.faults import KINDS
+from tests.torture import disks, power, spaces
+from tests.torture.faults import KINDS, Fault
 from tests.torture.round import Round, Tally
 from tests.torture.scene import Scene
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line asks for; 1 if something did not hold."""
-    every = {kind.name: kind for kind in [*KINDS, *spaces.kinds(), *spaces.clock_kinds()]}
-    kinds = sorted({kind.kind for kind in every.values()})
+    every = [*KINDS, *spaces.kinds(), *spaces.clock_kinds(), *power.kinds()]
+    kinds = sorted({kind.kind for kind in every})
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("MINUTES", "2")))
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the first round")
     parser.add_argument("--round", type=float, default=45.0, help="seconds of faults in a round")
     parser.add_argument("--faults", default="all", help=f"a list of: {', '.join(kinds)}")
     parser.add_argument(
-        "--mode", choices=("auto", "loopback", "namespaces"), default="auto",
-        help="auto: half of the rounds in network namespaces, where those work",
+        "--mode", choices=("auto", "loopback", "namespaces", "power"), default="auto",
+        help="where a round runs; auto: in turn on loopback, in network namespaces, with clocks "
+        "that jump and with disks that forget, as far as this machine can",
     )  # fmt: skip
     parser.add_argument("--failures", type=int, default=1, help="stop after so many")
     parser.add_argument("--quiet", action="store_true", help="tell only what came of it")
@@ -41,13 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     names = kinds if options.faults == "all" else options.faults.split(",")
     if unknown := set(names) - set(kinds):
         parser.error(f"no such faults: {', '.join(sorted(unknown))}; there are: {', '.join(kinds)}")
-    why_not = "" if options.mode == "loopback" else spaces.missing()
-    if why_not:
-        print(f"no network namespaces here, all rounds run on loopback: {why_not}")
-        if options.mode == "namespaces":
-            return 2
-    for words in disks.unavailable():
-        print(words)
+    stages = list(_stages(options.mode, names))
+    if not stages:
+        print(f"none of these faults can be had in mode {options.mode} on this machine")
+        return 2
     signal.signal(signal.SIGTERM, _interrupt)
 
     total = Tally()
@@ -58,22 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         while time.monotonic() < end and failures < options.failures:
             seconds = min(options.round, max(5.0, end - time.monotonic()))
-            apart = options.mode == "namespaces" or (
-                options.mode == "auto" and not why_not and seed % 2 == 1
-            )
-            clocks = apart and "clock" in names and seed % 4 == 1 and bool(spaces.clock_kinds())
-            here = spaces.clock_kinds() if clocks else spaces.kinds() if apart else KINDS
-            with_clocks = spaces.ClockScene if clocks else spaces.SpaceScene
-            chosen = [kind for kind in here if kind.kind in names]
-            if not chosen:
-                parser.error("none of these faults can be had in this mode on this machine")
-            one = Round(
-                seed,
-                seconds,
-                chosen,
-                _silent if options.quiet else _tell,
-                with_clocks if apart else Scene,
-            )
+            make, chosen = stages[seed % len(stages)]
+            tell = _silent if options.quiet else _tell
+            one = Round(seed, seconds, chosen, tell, make)
             try:
                 total.add(one.run())
             except Exception:
@@ -88,6 +74,38 @@ def main(arguments: list[str] | None = None) -> int:
         print(line)
     print(f"{failures} rounds failed" if failures else "nothing lost, doubled or stale", flush=True)
     return 1 if failures else 0
+
+
+def _stages(
+    mode: str, names: Iterable[str]
+) -> Iterator[tuple[Callable[..., Scene], list[type[Fault]]]]:
+    """Yield what rounds there can be: the scene, and those of the faults named that it allows.
+
+    Says what the machine lacks for the others.
+    """
+    no_spaces, no_power = spaces.missing(), power.missing()
+    if mode in ("auto", "namespaces"):
+        if no_spaces:
+            print(f"no network namespaces: {no_spaces}")
+        for words in disks.unavailable():
+            print(words)
+    if mode in ("auto", "power") and no_power:
+        print(f"no power cuts: {no_power}")
+    there: list[tuple[str, str, Callable[..., Scene], Iterable[type[Fault]]]] = [
+        ("loopback", "", Scene, KINDS),
+    ]
+    if not no_spaces:
+        there += [
+            ("namespaces", "", spaces.SpaceScene, spaces.kinds()),
+            ("namespaces", "clock", spaces.ClockScene, spaces.clock_kinds()),
+        ]
+    if not no_power:
+        there.append(("power", "power", power.PowerScene, power.kinds()))
+    for where, needed, make, kinds in there:
+        chosen = [kind for kind in kinds if kind.kind in names]
+        own = not needed or any(kind.kind == needed for kind in chosen)
+        if mode in ("auto", where) and chosen and own:
+            yield make, chosen
 
 
 def _commit() -> str:

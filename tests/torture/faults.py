@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import ClassVar, Final
 
+from raftd.failpoints import PLACES
 from raftwire import AdminError, Client
 from tests.harness.processes import wait_for
 from tests.torture.proxy import CHOKED, CUT, DEAF, DRIP, SLOW, all_links, between, into, out_of
@@ -132,7 +135,7 @@ class KillAll(Kill):
 class Crash(Fault):
     """A node dies at a named place of its code; it is started again, and dies there again."""
 
-    name = "crash at a place"
+    name = "crash in the main loop"
     kind = "crash"
     weight = 3.0
     alone = True
@@ -145,6 +148,8 @@ class Crash(Fault):
         "answer",
         "vote",
     )
+    MOST: ClassVar[int] = 60
+    """The node passes the place at most so often before it dies there."""
 
     def begin(self) -> None:
         scene = self.scene
@@ -154,29 +159,32 @@ class Crash(Fault):
         node = scene.node(self.victim)
         self.before = node.said(f"failpoint {self.place} hit")
         scene.strike([self.victim])
-        node.variables["RAFTD_FAIL"] = f"{self.place}:{self.rng.randint(1, 60)}"
+        self.prepare()
+        times = 1 if self.place == "vote" else self.rng.randint(1, self.MOST)
+        node.variables["RAFTD_FAIL"] = f"{self.place}:{times}"
         self.note = f"{self.victim} at {node.variables['RAFTD_FAIL']}"
         node.start()
-        self.died = False
-        if self.place == "vote":
-            # Votes are rare: have somebody ask for them.
-            node.kill()
-            node.variables["RAFTD_FAIL"] = "vote:1"
-            node.start()
-            scene.down.discard(self.victim)
-            wait_for("the victim to answer", lambda: not node.running or node.status() is not None)
-            scene.down.add(self.victim)
-            others = [i for i in scene.answering() if i != self.victim]
-            if others:
-                scene.asked(lambda c: c.transfer_leader(self.rng.choice(others)), 3.0)
         end = time.monotonic() + 8.0
         while node.running and time.monotonic() < end:
+            if node.status() is not None:
+                self.provoke()
             time.sleep(0.01)
-        if node.running:
-            return
-        assert node.process is not None
-        self.died = node.process.returncode == -9
+        self.died = not node.running and node.wait() == -signal.SIGKILL
         scene.deaths += self.died
+
+    def prepare(self) -> None:
+        """Do what must be done while the node is down."""
+
+    def provoke(self) -> None:
+        """Have the node come to the place; called again and again until it has."""
+        if self.place != "vote":
+            return  # The clients see to it.
+        # Votes are rare: have somebody who does not lead ask for them.
+        leader = self.scene.leader_or_any()
+        others = [i for i in self.scene.answering() if i != leader]
+        if others:
+            to = self.rng.choice(others)
+            self.scene.asked(lambda client: client.transfer_leader(to), 0.5)
 
     def end(self) -> None:
         node = self.scene.node(self.victim)
@@ -187,6 +195,59 @@ class Crash(Fault):
     def happened(self) -> bool:
         node = self.scene.node(self.victim)
         return self.died and node.said(f"failpoint {self.place} hit") > self.before
+
+
+class CrashMaking(Crash):
+    """A node dies while it makes a snapshot, or drops the beginning of its log."""
+
+    name = "crash making a snapshot or compacting"
+    weight = 1.5
+    PLACES = tuple(
+        place
+        for place in PLACES
+        if place.startswith("compact.")
+        or place.removeprefix("snapshot.")
+        in ("begin", "write", "rename", "renamed", "made", "prune")
+    )
+    MOST = 2
+
+    def provoke(self) -> None:
+        with suppress(AdminError), self.scene.node(self.victim).client() as client:
+            if self.place.startswith("compact."):
+                client.compact(keep=self.rng.randint(1, _KEPT), force=True)
+            else:
+                client.snapshot_create()
+
+
+class CrashInstalling(Crash):
+    """A node that lags dies while it takes in the snapshot that it is sent."""
+
+    name = "crash installing a snapshot"
+    weight = 1.5
+    PLACES = tuple(
+        place
+        for place in PLACES
+        if place.removeprefix("snapshot.")
+        in ("chunk", "received", "stage", "staged", "install", "installed")
+    )
+    MOST = 1
+
+    def prepare(self) -> None:
+        self.progress(3 * _KEPT)
+        cut_logs(self.scene)
+
+
+def cut_logs(scene: Scene) -> str:
+    """Have all nodes that answer drop what they can of their logs; return the last refusal."""
+    said = ""
+    scene.read_log()
+    for node_id in scene.answering():
+        with scene.nodes[node_id].client() as client:
+            try:
+                client.compact(keep=_KEPT, force=True)
+            except AdminError as error:
+                said = str(error)
+    return said
 
 
 class Pause(Fault):
@@ -453,13 +514,8 @@ class Lag(Fault):
         before = scene.node(self.victim).status()
         scene.strike([self.victim])
         self.progress(3 * _KEPT)
-        scene.read_log()
-        for node_id in scene.answering():
-            with scene.nodes[node_id].client() as client:
-                try:
-                    client.compact(keep=_KEPT, force=True)
-                except AdminError as error:
-                    self.note += f" ({error})"
+        if said := cut_logs(scene):
+            self.note += f" ({said})"
         scene.revive([self.victim])
         floor = before.last_index if before is not None else 0
 
@@ -633,7 +689,8 @@ class Demote(Membership):
 
 
 KINDS: Final[tuple[type[Fault], ...]] = (
-    Kill, KillLeader, KillMajority, KillAll, Crash, Pause, PauseLeader, PauseAll, Isolate, Split,
+    Kill, KillLeader, KillMajority, KillAll, Crash, CrashMaking, CrashInstalling,
+    Pause, PauseLeader, PauseAll, Isolate, Split,
     Dumb, Hearing, Bridge, Ring, Scattered, Random, Flapping, HalfOpen, Choked, Slow, Drip,
     Transfer, Lag, Replace, Abort, AddRemove, Demote,
 )  # fmt: skip

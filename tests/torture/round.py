@@ -229,7 +229,14 @@ class Round:
 
     def _judge(self, scene: Scene, workload: Workload, collector: Collector) -> None:
         members = sorted(scene.voters())
-        last = scene.catch_up(members)
+        try:
+            last = scene.catch_up(members)
+        except AssertionError:
+            # What was lost says more than that the nodes cannot agree.
+            collector.finish()
+            if collector.whole:
+                check_with_log(workload.history, workload.refused, collector.log)
+            raise
         scene.check_alive()
         collector.finish()
         self._verify(scene)
@@ -239,7 +246,7 @@ class Round:
         tally.reads = len(workload.history) - len(writes)
         tally.refused = len(workload.refused)
         tally.unknown = len(writes) - tally.acknowledged
-        whole = not collector.gaps and min(collector.log, default=0) <= 2
+        whole = collector.whole
         self._compare(scene, members, collector, last)
         committed = {op.session for op in writes}
         if whole:

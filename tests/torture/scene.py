@@ -21,7 +21,7 @@ from tests.harness.checkers import Violation
 from tests.harness.processes import DEADLINE, Cluster, Node, environment, free_port, wait_for
 from tests.torture.proxy import Proxies
 
-_GUARD = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+GUARD = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 """Daemons do not outlive whoever tortures them, even if that is killed."""
 
 
@@ -38,7 +38,7 @@ class TorturedNode(Node):
         """Start it, or start it again."""
         assert not self.running, f"node {self.id} runs already"
         command = [
-            *_GUARD, *self.prefix, sys.executable, "-m", "raftd", "--id", str(self.id),
+            *GUARD, *self.prefix, sys.executable, "-m", "raftd", "--id", str(self.id),
             "--data-dir", str(self.data_dir), "--admin-socket", str(self.socket),
             "--log-format", "json", *self.arguments, *more,
         ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A node that dies at a named place of its main loop loses nothing that anybody was promised."""
+"""A node that dies at a named place of its code loses nothing that anybody was promised."""
 
 from __future__ import annotations
 
@@ -6,19 +6,32 @@ import random
 
 import pytest
 
-from tests.torture.faults import Crash
+from raftd.failpoints import PLACES
+from tests.torture.faults import Crash, CrashInstalling, CrashMaking
 from tests.torture.round import Round
 
+KINDS = (Crash, CrashMaking, CrashInstalling)
 
-# A vote comes only with an election, which so short a round need not have.
-@pytest.mark.parametrize("place", [place for place in Crash.PLACES if place != "vote"])
-def test_death_at_a_place_of_the_main_loop(place: str) -> None:
-    class There(Crash):
-        PLACES = (place,)
+
+def test_every_place_is_tortured() -> None:
+    assert sorted(place for kind in KINDS for place in kind.PLACES) == sorted(PLACES)
+
+
+# Those of snapshots have tests of their own in tests/daemon; one of each stands for them here.
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [
+        *((Crash, place) for place in Crash.PLACES),
+        (CrashMaking, "compact.written"),
+        (CrashInstalling, "snapshot.staged"),
+    ],
+)
+def test_death_at_a_place(kind: type[Crash], place: str) -> None:
+    there: type[Crash] = type("There", (kind,), {"PLACES": (place,)})
 
     class Once(Round):
         def next_faults(self, number: int) -> list[type[Crash]]:
-            return [There] if number < 1 else []
+            return [there] if number < 1 else []
 
     tally = Once(random.Random(place).randrange(2**20), 30.0).run()
     assert tally.faults == {f"crash at {place}": 1}, tally.doubtful

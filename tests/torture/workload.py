@@ -205,6 +205,11 @@ class Collector:
         self._stop.set()
         self._thread.join()
 
+    @property
+    def whole(self) -> bool:
+        """Whether nothing was compacted before it was read."""
+        return not self.gaps and min(self.log, default=0) <= 2
+
     def catch_up(self) -> None:
         """Read what there is now, from any node that has it."""
         for path in self._sockets():
