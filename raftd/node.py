@@ -262,8 +262,14 @@ class Node:
             if late > ticks * interval:
                 # Time the core does not hear of, which its lease would not count.
                 self.raw.expire_lease()
+            next_tick = max(self._next_tick + ticks * interval, now)
+            if self._leases and not self.is_leader:
+                # A follower's ticks measure how long it keeps the promise that a heartbeat's answer
+                # gave. Time from before it was heard may not count: no two ticks come closer
+                # together than what they stand for. It misses a dead leader a little later.
+                ticks, next_tick = 1, now + interval
             self._guard(lambda: self._ticks(ticks))
-            self._next_tick = max(self._next_tick + ticks * interval, now)
+            self._next_tick = next_tick
         if self.engine.failed:
             return
         self._timer = self._loop.call_at(self._next_tick, self._tick)

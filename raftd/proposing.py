@@ -36,6 +36,7 @@ refused: a queue that is not worked off only adds its length to every answer."""
 _REFUSALS: Final = {
     DropReason.TOO_LARGE: Code.TOO_LARGE,
     DropReason.UNCOMMITTED_LIMIT: Code.OVERLOADED,
+    DropReason.TOO_MANY_READS: Code.OVERLOADED,
     DropReason.NO_LEADER: Code.NO_LEADER,
     DropReason.TRANSFERRING: Code.TRANSFER_IN_PROGRESS,
     DropReason.NOT_MEMBER: Code.NOT_LEADER,

@@ -5,7 +5,7 @@ The book-keeping of rounds is in `read_only`; here it meets the leader's term, l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from raft import _replication
 from raft.eraftpb import Entry, Message, MsgReadIndexResp
@@ -16,6 +16,22 @@ from raft.read_only_option import ReadOnlyOption
 if TYPE_CHECKING:
     from raft.core import Raft
 
+LEASE_TICKS_LOST: Final = 2
+"""By how many ticks a lease is shorter than the election timeout E of those who gave it.
+
+One is lost to the phase of ticks. A leader makes a heartbeat in its tick s, at time t; with ticks
+of length L it passes tick s + k at t + k*L. A follower may hear it at once and tick at once: its
+tick number k after hearing comes at t + (k-1)*F, with ticks of length F. It helps nobody to be
+elected, itself included, before number E: before t + (E-1)*F. A lease of E-1 ticks ends at
+t + (E-1)*L, so it would hold only if no follower's ticks were shorter than the leader's.
+
+The other is for the drift of clocks. A lease of E-2 ticks ends at t + (E-2)*L, which is in time if
+F/L >= (E-2)/(E-1): in an election timeout a follower's clock may gain one tick on the leader's.
+
+It was thought of to count the follower's first tick for nothing instead, which gives the same and
+makes every election later, those of groups without leases too.
+"""
+
 
 def handle_read_index(raft: Raft[Any], m: Message, context: bytes) -> None:
     """As leader, take in a read: answer it, let it join a round, or postpone it.
@@ -25,7 +41,7 @@ def handle_read_index(raft: Raft[Any], m: Message, context: bytes) -> None:
     """
     if raft.read_only.pending_read_count() >= raft.max_pending_reads:
         raise ProposalDropped(
-            DropReason.UNCOMMITTED_LIMIT,
+            DropReason.TOO_MANY_READS,
             f"{raft.max_pending_reads} reads wait already (max_pending_reads); try again later",
         )
     if not raft.committed_in_own_term():
@@ -70,9 +86,7 @@ def confirm(raft: Raft[Any], number: int, acks: set[int]) -> None:
     if not raft.prs.has_quorum(acks | {raft.id}):
         return
     for one in raft.read_only.confirm_up_to(number):
-        # From when the heartbeats left, and a tick less: two clocks may drift by that.
-        until = one.sent_at_tick + raft.election_timeout - 1
-        raft.read_only.lease_until = max(raft.read_only.lease_until, until)
+        raft.read_only.renew_lease(one, raft.election_timeout - LEASE_TICKS_LOST)
         for request in one.reads:
             _answer(raft, request)
 

@@ -53,7 +53,15 @@ class Config:
     """Upper bound of it, not reached; 0: twice `election_tick`."""
 
     read_only_option: ReadOnlyOption = ReadOnlyOption.Safe
-    """How a leader makes sure that it still leads before it answers a read."""
+    """How a leader makes sure that it still leads before it answers a read.
+
+    `LeaseBased` must be set on all members, with the same `election_tick`: a follower that answers
+    heartbeats promises by it to help nobody else to be elected for so many ticks. The lease is two
+    ticks shorter; that holds if in an election timeout no clock gains a tick on another. It needs
+    `check_quorum` and an `election_tick` of 3 or more. Whoever runs the node must call
+    `RawNode.expire_lease` when time may have passed without ticks, and on a follower never make up
+    for ticks that were left out.
+    """
 
     skip_bcast_commit: bool = False
     """Do not tell followers of a new commit index at once; they learn it with the next entries."""
@@ -150,6 +158,12 @@ class Config:
             raise ConfigInvalid(
                 "read_only_option is LeaseBased, which trusts the lease of check_quorum; "
                 "turn check_quorum on or use ReadOnlyOption.Safe"
+            )
+        if self.read_only_option is ReadOnlyOption.LeaseBased and self.election_tick < 3:
+            raise ConfigInvalid(
+                f"election_tick ({self.election_tick}) leaves no time for the lease of "
+                "read_only_option LeaseBased, which is two ticks shorter; raise it to 3 or more, "
+                "and well above heartbeat_tick + 2"
             )
         self._validate_sizes()
         self._validate_ranges()

@@ -130,6 +130,7 @@ class Raft(Settings, Generic[StorageT]):
         membership_log: Membership entries of the log that are not applied yet.
         pending_request_snapshot: The least index of a snapshot this node asked for; 0: none asked.
         election_elapsed: Ticks since the election timer was reset.
+        quiet_until: With lease reads, until which tick this node helps nobody to be elected.
 
     Source: Raft figure 2; raft-rs ``Raft``.
     """
@@ -233,8 +234,8 @@ class Raft(Settings, Generic[StorageT]):
         _membership.restore(self, conf_state)
         # A node that was up may have answered a lease's heartbeats: it keeps quiet for as long.
         restarted = hard_state.term > 0
-        lease_based = config.read_only_option is ReadOnlyOption.LeaseBased
-        self._quiet_until = self.election_timeout if restarted and lease_based else 0
+        self.gives_leases = config.read_only_option is ReadOnlyOption.LeaseBased
+        self.quiet_until = self.election_timeout if restarted and self.gives_leases else 0
         self.become_follower(self.term, INVALID_ID)
         self.logger.info(
             "started",
@@ -289,12 +290,16 @@ class Raft(Settings, Generic[StorageT]):
         return HardState(term=self.term, vote=self.vote, commit=self.raft_log.committed)
 
     def in_lease(self) -> bool:
-        """Whether a leader was heard of within the last election timeout (or this one leads)."""
+        """Whether a leader was heard of within the last election timeout (or this one leads).
+
+        With lease reads that is a promise to the leader, which no later term takes back: an old
+        answer of a later term may arrive while the leader still reads by its lease.
+        """
         return (
             self.check_quorum
             and self.leader_id != INVALID_ID
             and (self.election_elapsed < self.election_timeout or self.state is _LEADER)
-        ) or self.ticks < self._quiet_until
+        ) or self.ticks < self.quiet_until
 
     def committed_index(self) -> int:
         """The commit index."""
@@ -516,6 +521,9 @@ class Raft(Settings, Generic[StorageT]):
     def _step_local(self, m: Message) -> None:
         msg_type = m.msg_type
         if msg_type == MsgHup:
+            if self.ticks < self.quiet_until:
+                self.logger.info("not campaigning: a leader may read by its lease")
+                return
             self.hup()
         elif self.state is not _LEADER:
             return
@@ -772,12 +780,12 @@ class Raft(Settings, Generic[StorageT]):
     # -- Reads (thesis §6.4) -----------------------------------------------------------------
 
     def expire_lease(self) -> None:
-        """End the read lease until the next heartbeats are answered.
+        """End the read lease until heartbeats that are yet to be made are answered.
 
         Whoever runs this node calls it when time may have passed without ticks: after a pause of
         the process, or when ticks were left out.
         """
-        self.read_only.lease_until = 0
+        self.read_only.expire_lease()
 
     def recheck_reads(self) -> None:
         """See whether another quorum now confirms reads that wait (raft-rs issue 363)."""
@@ -825,6 +833,8 @@ class Raft(Settings, Generic[StorageT]):
         if msg_type in _LEADER_TYPES:
             self.election_elapsed = 0
             self.leader_id = m.from_
+            if self.gives_leases:
+                self.quiet_until = self.ticks + self.election_timeout
             if msg_type == MsgAppend:
                 _replication.accept_append(self, m, entries)
             elif msg_type == MsgHeartbeat:
@@ -924,12 +934,18 @@ class Raft(Settings, Generic[StorageT]):
         """Campaign by C_old's majority alone, to roll a stuck change back (DESIGN.md, rule 8).
 
         Raises:
-            ConfChangeError: not joint, not a voter of C_old, or a Finalize or Rollback follows the
-                Begin in this node's log.
+            ConfChangeError: not joint, not a voter of C_old, a Finalize or Rollback follows the
+                Begin in this node's log, or a leader may still read by a lease this node gave.
         """
         if self.state is _LEADER:
             raise ConfChangeError(
                 ConfChangeReason.INVALID, "this node leads already: propose the rollback"
+            )
+        if self.ticks < self.quiet_until:
+            raise ConfChangeError(
+                ConfChangeReason.INVALID,
+                "a leader was heard of less than an election timeout ago and may read by its "
+                "lease: propose the rollback there, or try again later",
             )
         if not self.prs.is_in_membership_change():
             raise ConfChangeError(ConfChangeReason.NOT_JOINT)

@@ -157,13 +157,14 @@ class MessageRefused(Error):
 
 @unique
 class DropReason(Enum):
-    """Why a proposal was not taken."""
+    """Why a proposal, or a read, was not taken."""
 
     NO_LEADER = "no_leader"
     TRANSFERRING = "transferring"
     NOT_MEMBER = "not_member"
     TOO_LARGE = "too_large"
     UNCOMMITTED_LIMIT = "uncommitted_limit"
+    TOO_MANY_READS = "too_many_reads"
     CONF_PENDING = "conf_pending"
     FORWARDING_DISABLED = "forwarding_disabled"
 
@@ -178,6 +179,9 @@ _DROP_MESSAGES = {
     DropReason.UNCOMMITTED_LIMIT: (
         "too many bytes wait to be committed; propose again when some of them are"
     ),
+    DropReason.TOO_MANY_READS: (
+        "too many reads wait to be confirmed; ask again when some of them are"
+    ),
     DropReason.CONF_PENDING: (
         "a change of membership is not applied yet; propose again when it is"
     ),
@@ -190,7 +194,8 @@ _DROP_MESSAGES = {
 class ProposalDropped(Error):
     """A proposal was not taken: it is in no log, so proposing again cannot apply it twice.
 
-    `reason` is one of `DropReason`; `message` says it in a sentence.
+    Or a read was not, and will not be answered. `reason` is one of `DropReason`; `message` says it
+    in a sentence.
     """
 
     def __init__(self, reason: DropReason, message: str = "") -> None:
@@ -199,7 +204,8 @@ class ProposalDropped(Error):
         super().__init__(reason, self.message)
 
     def __str__(self) -> str:
-        return f"the proposal was dropped: {self.message}"
+        what = "read" if self.reason is DropReason.TOO_MANY_READS else "proposal"
+        return f"the {what} was dropped: {self.message}"
 
 
 class RequestSnapshotDropped(Error):

@@ -71,7 +71,16 @@ class ReadOnly:
             know the newest commit index (Raft §8).
     """
 
-    __slots__ = ("_next", "_open", "_rounds", "lease_until", "lease_usable", "option", "postponed")
+    __slots__ = (
+        "_lease_from",
+        "_next",
+        "_open",
+        "_rounds",
+        "lease_until",
+        "lease_usable",
+        "option",
+        "postponed",
+    )
 
     def __init__(self, option: ReadOnlyOption) -> None:
         self.option = option
@@ -79,6 +88,8 @@ class ReadOnly:
         self._next = 1
         self._open: Round | None = None
         self._rounds: deque[Round] = deque()
+        self._lease_from = 1
+        """The first round that may give a lease: earlier ones left before time was lost."""
         self.lease_until = 0
         """First tick at which the lease is over."""
         self.lease_usable = True
@@ -92,6 +103,22 @@ class ReadOnly:
         self._open = None
         self.lease_until = 0
         self.lease_usable = True
+
+    def renew_lease(self, one: Round, ticks: int) -> None:
+        """A quorum has answered `one`: the lease lasts `ticks` from when its heartbeats were made.
+
+        Not from when the answers came: a follower keeps quiet from when it heard the heartbeat.
+        """
+        if one.number >= self._lease_from:
+            self.lease_until = max(self.lease_until, one.sent_at_tick + ticks)
+
+    def expire_lease(self) -> None:
+        """Time was lost: end the lease, and let no round give one that was begun before.
+
+        Its answers may be at hand already, and ticks do not tell how old they are.
+        """
+        self.lease_until = 0
+        self._lease_from = self._next
 
     def pending_read_count(self) -> int:
         """How many reads wait, postponed ones included."""

@@ -84,9 +84,9 @@ def test_rule_58_a_lease_needs_check_quorum_and_counts_from_the_sending() -> Non
     leader = a_leader(**LEASE)
     context = of_type(leader.tick(), MsgHeartbeat)[0].context
     sent_at = leader.raft.ticks
-    leader.tick(8)
+    leader.tick(7)
     leader.heard(2, context)
-    assert leader.raft.ticks - sent_at == 8
+    assert leader.raft.ticks - sent_at == 7
     ask(leader)
     assert len(indexes(leader)) == 1  # One tick is left.
     leader.tick()

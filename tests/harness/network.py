@@ -214,6 +214,7 @@ class Member:
 
     def lead(self, acknowledged: bool = True) -> Member:
         """Win an election by everyone's votes; `acknowledged`: and have all followers caught up."""
+        self.raft.quiet_until = 0  # As if an election timeout had passed since the start.
         out = self.campaign()
         while not self.leads:
             asked = [m for m in out if m.msg_type in _ANSWERS]
@@ -443,7 +444,7 @@ class Network:
         self.leaders: dict[int, int] = {}
         self.truth: dict[int, Entry] = {}
         for node_id in sorted({*voters, *learners}):
-            self.add(node_id, (voters, learners))
+            self.add(node_id, (voters, learners)).raft.quiet_until = 0
 
     def __getitem__(self, node_id: int) -> Member:
         return self.members[node_id]

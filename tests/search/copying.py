@@ -95,6 +95,7 @@ _CONSTANT: Final = frozenset(
         "fetches_asynchronously",
         "priority",
         "check_quorum",
+        "gives_leases",
         "pre_vote",
         "skip_bcast_commit",
         "batch_append",
@@ -116,7 +117,7 @@ _CLOCKS: Final = frozenset(
         "ticks",
         "transfer_elapsed",
         "transfer_ticks_limit",
-        "_quiet_until",
+        "quiet_until",
     }
 )
 _LEFT_OUT: Final[dict[type, frozenset[str]]] = {

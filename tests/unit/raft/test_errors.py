@@ -131,6 +131,7 @@ def test_a_dropped_proposal_says_why() -> None:
         "NOT_MEMBER",
         "TOO_LARGE",
         "UNCOMMITTED_LIMIT",
+        "TOO_MANY_READS",
         "CONF_PENDING",
         "FORWARDING_DISABLED",
     }

@@ -140,7 +140,7 @@ VARIANTS = {
     "SnapshotStatus": "Finish Failure",
     "CandidacyStatus": "Elected Eligible Ineligible",
     "DropReason": """
-        NO_LEADER TRANSFERRING NOT_MEMBER TOO_LARGE UNCOMMITTED_LIMIT CONF_PENDING
+        NO_LEADER TRANSFERRING NOT_MEMBER TOO_LARGE UNCOMMITTED_LIMIT TOO_MANY_READS CONF_PENDING
         FORWARDING_DISABLED
     """,
 }
