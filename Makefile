@@ -125,6 +125,7 @@ proto: setup
 .PHONY: manual
 manual: setup
 	$(BIN)/python -m tests.house.shipped
+	$(BIN)/python -m tests.house.schemas
 
 .PHONY: wheel
 wheel: setup

@@ -81,6 +81,7 @@ SECTIONS: Final[Sections] = {
     "Other": {
         "demo": Entry("raftctl.commands.demo:demo", "Run a cluster through its life, in a minute."),
         "version": Entry("raftctl.commands.version:version", "Show versions, ours and the node's."),
+        "schema": Entry("raftctl.commands.schema:schema", "Print the JSON Schema of an answer."),
         "completion": Entry(
             "raftctl.commands.completion:completion", "Print the completion script of a shell."
         ),

@@ -15,6 +15,7 @@ import pytest
 
 from raftctl.cli import run
 from tests.cli.fake import FakeNode
+from tests.harness import answers
 
 
 @dataclass
@@ -53,7 +54,10 @@ def node() -> Iterator[FakeNode]:
 
 
 def run_ctl(*args: str, stdin: bytes = b"") -> Ran:
-    """Run raftctl in this process, with pipes for its three streams."""
+    """Run raftctl in this process, with pipes for its three streams.
+
+    What it says in JSON is held against the schema of its command.
+    """
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
     before = sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), "utf-8")
@@ -69,6 +73,7 @@ def run_ctl(*args: str, stdin: bytes = b"") -> Ran:
         raw = stream.buffer
         assert isinstance(raw, io.BytesIO)
         texts.append(raw.getvalue().decode())
+    answers.check(args, texts[0])
     return Ran(int(code), texts[0], texts[1])
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.harness import answers
 from tests.harness.processes import Node, environment
 
 
@@ -24,4 +25,5 @@ def raftctl(*args: str | Path, node: Node | None = None, expect: int = 0) -> Any
         timeout=120,
     )
     assert done.returncode == expect, done.stdout.decode() + done.stderr.decode()
+    answers.check([*command[3:], *map(str, args)], done.stdout.decode())
     return json.loads(done.stdout)["data" if expect == 0 else "error"]
