@@ -576,6 +576,10 @@ class Raft(Settings, Generic[StorageT]):
             self.send(Message(msg_type=MsgAppendResponse, to=m.from_))
         elif msg_type == MsgRequestPreVote:
             _election.answer_vote(self, m, granted=False)
+        elif msg_type in (MsgRequestVoteResponse, MsgRequestPreVoteResponse):
+            # What is committed is so in every term, and a pre-candidate takes nobody along to its
+            # own: who refuses it may stay behind for ever, and be the one that knows of the commit.
+            self.maybe_commit_by_vote(m)
         else:
             self.logger.debug("old term ignored", from_=m.from_, term=m.term)
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from raft.eraftpb import MsgHeartbeat, MsgRequestPreVote, MsgRequestVote, MsgRequestVoteResponse
+from raft.eraftpb import (
+    MsgHeartbeat,
+    MsgRequestPreVote,
+    MsgRequestPreVoteResponse,
+    MsgRequestVote,
+    MsgRequestVoteResponse,
+)
 from tests.harness.builders import a_leader, a_member, entries_of, of_type, only
 from tests.harness.network import Network
 
@@ -135,6 +141,17 @@ def test_a_refused_request_moves_the_commit_index() -> None:
     member = a_member(terms=[1, 1, 1])
     member.receive(MsgRequestVote, 2, term=2, index=1, log_term=1, commit=3, commit_term=1)
     assert member.committed == 3
+
+
+def test_a_refusal_from_an_earlier_term_moves_the_commit_index_too() -> None:
+    # A pre-candidate's question takes nobody to its term: the one who knows may stay in an earlier.
+    member = a_member(terms=[1, 1, 1], term=5, pre_vote=True)
+    member.campaign()
+    assert member.role == "PreCandidate"
+    member.receive(MsgRequestPreVoteResponse, 2, term=4, reject=True, commit=3, commit_term=1)
+    assert member.committed == 3
+    assert member.role == "PreCandidate"
+    assert member.raft.term == 5
 
 
 @pytest.mark.parametrize(("commit", "commit_term"), [(3, 2), (3, 0), (0, 1), (9, 1), (1, 1)])

@@ -645,6 +645,18 @@ _plant(
     needs={"same_read_contexts": True, "lease_reads": False, "read_share": 0.7},
 )
 _plant(
+    30,
+    "read-before-applied",
+    "a confirmed read is served though the state is older than its index",
+    "I11 linearizability",
+    (
+        "raftd.node:Node._answer_reads",
+        "while confirmed and confirmed[0][0] <= applied:",
+        "while confirmed:",
+    ),
+    needs={"mode": "engine", "read_share": 0.7, "lease_reads": False},
+)
+_plant(
     31,
     "lease-outlives-pause",
     "a lease goes on after the process stood still",

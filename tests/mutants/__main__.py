@@ -12,11 +12,13 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
+import tests.harness.mutants_found
 import tests.harness.mutants_raft
 from tests.harness.mutants import MUTANTS
 from tests.harness.sim_run import run_seed
 
-assert tests.harness.mutants_raft  # Imported for what it registers.
+assert tests.harness.mutants_raft
+assert tests.harness.mutants_found  # Imported for what they register.
 
 
 @dataclass(frozen=True, slots=True)

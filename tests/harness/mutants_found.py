@@ -1,0 +1,129 @@
+"""Bugs that the simulator once found in this code, put back: each with what its repair changed.
+
+``regressions`` in `tests.simulation` keeps the few actions that showed each of them. Played with
+the bug put back they must show it again; without it nothing may be wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.harness.mutants import Edit, Mutant, register
+
+_RAFT = "raft.core:Raft"
+_NODE = "raft.raw_node:RawNode"
+
+
+def _found(
+    name: str,
+    what: str,
+    caught_by: str,
+    *edits: tuple[str, str, str],
+    needs: dict[str, Any] | None = None,
+) -> None:
+    register(
+        Mutant(
+            f"found-{name}",
+            what,
+            tuple(Edit(*edit) for edit in edits),
+            tuple(caught_by.split()),
+            0,
+            needs or {},
+        )
+    )
+
+
+_found(
+    "snapshot-below-what-was-acknowledged",
+    "a follower that asked for a snapshot installs one below entries that it has acknowledged",
+    "I8 I9 I6",
+    (
+        "raft._replication:restore",
+        "if metadata.index < raft.pending_request_snapshot:",
+        "if False:",
+    ),
+    (
+        f"{_RAFT}.request_snapshot",
+        "self.pending_request_snapshot = max(request_index, self.raft_log.last_index())",
+        "self.pending_request_snapshot = request_index",
+    ),
+    needs={"mode": "core", "more_faults": {"api": 20.0}},
+)
+_found(
+    "waiting-for-a-snapshot-in-silence",
+    "who waits for a snapshot does not say again what it has: the commit waits for that",
+    "liveness",
+    (
+        "raft._replication:send_request_snapshot",
+        "if log.last_index() > log.committed:",
+        "if False:",
+    ),
+    needs={"mode": "core", "more_faults": {"api": 20.0}},
+)
+_found(
+    "answer-to-a-former-life-refused",
+    "who lost unsynced entries and is back in the same term takes answers to them for a breach",
+    "I14",
+    (
+        "raft._validate:check_message",
+        "raft.is_leader()\n            and m.term == raft.term",
+        "m.term == raft.term",
+    ),
+)
+_found(
+    "learner-of-a-later-term-is-silent",
+    "a learner whose term somebody raised ignores its leader, and does not tell it",
+    "liveness",
+    (
+        f"{_RAFT}._answer_old_term",
+        "self.check_quorum or self.pre_vote or not self.promotable()",
+        "self.check_quorum or self.pre_vote",
+    ),
+    needs={"check_quorum": False, "pre_vote": False, "lease_reads": False, "learners": 2},
+)
+_found(
+    "leaving-learner-refused-a-snapshot",
+    "the validator does not know a learner that is leaving as a member of the joint configuration",
+    "I14",
+    ("raftd.validate:_members", "*state.learners_outgoing,", ""),
+    needs={"mode": "daemon"},
+)
+_found(
+    "late-refusal-believed",
+    "a leader's late refusal is taken for that of a later leader to whom the proposal went since",
+    "I12",
+    (
+        "raftd.node:Node.receive_refusal",
+        "if proposal is None or proposal.term != refused.term:",
+        "if proposal is None:",
+    ),
+    needs={"mode": "engine"},
+)
+_found(
+    "entries-without-the-commit-of-a-light-ready",
+    "entries are stored without the commit index that a LightReady told before",
+    "I1 I10 I4",
+    (
+        f"{_NODE}.ready",
+        "if hard_state != self._hard_state or (writes and log.committed > self._stored_commit):",
+        "if hard_state != self._hard_state:",
+    ),
+    needs={"mode": "core", "styles": ("append",), "durable_apply": False},
+)
+_found(
+    "light-ready-promises-early",
+    "a LightReady lets promises leave though a snapshot was stepped that is not on disk",
+    "I8 I9",
+    (
+        f"{_NODE}.advance_append",
+        "and log.unstable.snapshot is None",
+        "",
+    ),
+    needs={"mode": "core", "styles": ("append",)},
+)
+_found(
+    "commit-in-an-old-refusal-ignored",
+    "a pre-candidate does not learn of commits from who refuses it and stays in an earlier term",
+    "liveness",
+    (f"{_RAFT}._answer_old_term", "self.maybe_commit_by_vote(m)", "pass"),
+)
