@@ -17,7 +17,11 @@ from raftd.replica import Replica
 from raftd.storage import LogStore
 
 HELD_FACTOR: Final = 8
-"""How many times the usual window is kept for a follower that is being sent a snapshot."""
+"""How many times the usual bytes are kept for a follower that is being sent a snapshot.
+
+By bytes alone, which are what a disk has: a bound by count would be passed within the seconds that
+a large state takes to travel, and the follower would need another snapshot as soon as it has one.
+"""
 
 
 class Retention:
@@ -67,12 +71,13 @@ class Retention:
             return
         self._next = applied + self._step
         self._marks.append((applied, self._replica.bytes_written))
-        first = self._window(applied, 1)
+        trailing, most = config.compact_trailing, config.compact_trailing_bytes
+        first = self._window(applied, trailing, most)
         if first - self._store.first_index() < config.compact_entries:
             return
         needed = self._needed_from()
         if 0 < needed < first:
-            first = max(needed, self._window(applied, HELD_FACTOR))
+            first = max(needed, self._window(applied, applied, HELD_FACTOR * most))
             if first - self._store.first_index() < config.compact_entries:
                 return
         try:
@@ -80,11 +85,10 @@ class Retention:
         except Exception as error:
             self._fail(error)
 
-    def _window(self, applied: int, factor: int) -> int:
-        """Return the first entry of ``factor`` times the window that is kept."""
-        config = self._config
-        first = applied + 1 - factor * config.compact_trailing
-        written, most = self._replica.bytes_written, factor * config.compact_trailing_bytes
+    def _window(self, applied: int, entries: int, most: int) -> int:
+        """Return the first of the last ``entries`` entries, or of ``most`` bytes of them."""
+        first = applied + 1 - entries
+        written = self._replica.bytes_written
         for index, before in self._marks:
             if written - before <= most:
                 break

@@ -263,6 +263,8 @@ class SnapshotReceiver:
                 f" but {offset + len(data)} were sent; the transfer is given up"
             )
         self._stream.write(data)
+        # Pieces are large: a buffer would only lose one more of them when the process is killed.
+        self._stream.flush()
         self._hash.update(data)
         self.offset += len(data)
 
@@ -344,9 +346,13 @@ class SnapshotStore:
         self._files: dict[str, SnapshotFile] = {}
         self.pinned: set[str] = set()
         self.unread: list[Path] = []
+        # Of what was received in part: id to index.
+        self._parts: dict[str, int] = {}
         for path in sorted(self._directory.iterdir()):
             if path.suffix == ".tmp" or (path.suffix == PART and not _ID.fullmatch(path.stem)):
                 path.unlink()
+            elif path.suffix == PART:
+                self._parts[path.stem] = _index_of(path.stem)
             elif path.suffix == SUFFIX:
                 self.unread.append(path)
         while load and self.unread:
@@ -378,6 +384,7 @@ class SnapshotStore:
         """Take a finished file into the list, and remove the oldest beyond what is kept."""
         self._files[file.id] = file
         self._receivers.pop(file.id, None)
+        self._parts.pop(file.id, None)
         self.prune()
 
     def prune(self) -> None:
@@ -430,20 +437,42 @@ class SnapshotStore:
         for receiver in self._receivers.values():
             receiver.abort()
         self._receivers.clear()
-        for path in self._directory.glob(f"*{PART}"):
-            if path.stem != manifest.id:
-                path.unlink(missing_ok=True)
+        for snapshot_id in self._parts.keys() - {manifest.id}:
+            self._forget_part(snapshot_id)
+        self._parts[manifest.id] = _index_of(manifest.id)
         receiver = self._receivers[manifest.id] = SnapshotReceiver(self._directory, manifest)
         return receiver
 
     def drop(self, receiver: SnapshotReceiver) -> None:
         """Give up an unfinished transfer for good."""
         self._receivers.pop(receiver.manifest.id, None)
+        self._parts.pop(receiver.manifest.id, None)
         receiver.abort()
+
+    def forget_parts(self, applied: int) -> None:
+        """Remove what was received in part of snapshots that nobody will go on sending.
+
+        A node that has caught up by other means is past them; its leader offers them no more.
+        """
+        if self._parts:
+            for snapshot_id, index in list(self._parts.items()):
+                if index <= applied:
+                    self._forget_part(snapshot_id)
+
+    def _forget_part(self, snapshot_id: str) -> None:
+        self._parts.pop(snapshot_id, None)
+        receiver = self._receivers.pop(snapshot_id, None)
+        if receiver is not None:
+            receiver.abort()
+        (self._directory / (snapshot_id + PART)).unlink(missing_ok=True)
 
     def bytes(self) -> int:
         """Return the bytes of all complete snapshots."""
         return sum(file.size for file in self._files.values())
+
+
+def _index_of(snapshot_id: str) -> int:
+    return int(snapshot_id.split("-", 1)[0])
 
 
 def _create(path: Path, offset: int = 0) -> BinaryIO:

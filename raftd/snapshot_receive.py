@@ -101,12 +101,9 @@ class Receiving:
         return SnapshotSession(self, peer_id, wire)
 
     @property
-    def progress(self) -> tuple[int, int]:
-        """How many bytes of how many have been received; zeros if nothing is."""
-        session = self._session
-        if session is None or session.receiver is None:
-            return 0, 0
-        return session.receiver.offset, session.receiver.manifest.size
+    def busy(self) -> bool:
+        """Whether a snapshot is being received or installed."""
+        return self._session is not None
 
     def admit(self, session: "SnapshotSession", manifest: SnapshotManifest, term: int) -> str:
         """Give a session the right to receive; return why not, if not.

@@ -6,7 +6,7 @@ are made, for as long as the log still holds what follows it.
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +24,6 @@ from raftd.snapshot import (
 )
 from raftd.transport.outbound import Dialer
 from raftwire.errors import Code, RemoteError
-from raftwire.frame import encode_frame
 from raftwire.limits import SNAPSHOT_CHUNK_BYTES_MAX
 from raftwire.peer import PeerFrame
 
@@ -38,6 +37,9 @@ ANSWER_SECONDS: Final = 30.0
 BUFFERED_BYTES_MAX: Final = 1024 * 1024
 """Written to a connection and not taken by the system yet."""
 
+
+_FAILURES_MAX: Final = 6
+"""In a row, each of which doubles the wait before the next attempt."""
 
 Dial = Callable[[str, int, Callable[[bytes], None]], Awaitable[Dialer]]
 
@@ -94,29 +96,47 @@ class Sender:
         self._dial = dial
         self._report = report
         self._log = log
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tasks: dict[int, tuple[int, asyncio.Task[None]]] = {}
         self._transfers: dict[int, Transfer] = {}
         self._unfinished: dict[int, str] = {}
+        self._failures: dict[int, int] = {}
         #: Index of the snapshot that a member was given last; for its user to forget.
         self.delivered: dict[int, int] = {}
 
     def send(self, message: Message) -> None:
-        """Take a snapshot message of the core: transfer the file it speaks of, then report."""
+        """Take a snapshot message of the core: transfer the file it speaks of, then report.
+
+        One of a later term takes the place of what is under way to the same member: nobody would
+        take the message of the earlier term any more, and the file goes on where it was.
+        """
         to = message.to
         if to in self._tasks:
-            return
-        if len(self._tasks) >= SENDS_MAX:
+            term, task = self._tasks[to]
+            if term >= message.term:
+                return
+            task.cancel()
+        elif len(self._tasks) >= SENDS_MAX:
             self._loop.call_later(self._config.election_timeout, self._report, to, False)
             return
-        task = self._tasks[to] = self._loop.create_task(self._send(message))
+        task = self._loop.create_task(self._run(message))
+        self._tasks[to] = message.term, task
 
-        def done(_: "asyncio.Task[None]") -> None:
-            self._tasks.pop(to, None)
-            self._transfers.pop(to, None)
+    async def _run(self, message: Message) -> None:
+        to = message.to
+        ok = False
+        try:
+            ok = await self._send(message)
+        except Exception as error:
+            # Whatever it was: until it is reported, the core sends this member nothing.
+            self._log.error("snapshot not sent", to=to, reason=repr(error))
+        finally:
+            mine = self._tasks.get(to)
+            if mine is not None and mine[1] is asyncio.current_task():
+                del self._tasks[to]
+                self._transfers.pop(to, None)
+        self._report(to, ok)
 
-        task.add_done_callback(done)
-
-    async def _send(self, message: Message) -> None:
+    async def _send(self, message: Message) -> bool:
         to = message.to
         why = ""
         try:
@@ -137,12 +157,14 @@ class Sender:
         if why:
             self._log.warning("snapshot not sent", to=to, reason=why)
             # Not at once again: the peer has just said no, or is gone.
-            await asyncio.sleep(self._config.heartbeat)
-        else:
-            self._forget(to)
-            self.delivered[to] = message.snapshot.metadata.index
-            self._log.info("snapshot sent", to=to, index=message.snapshot.metadata.index)
-        self._report(to, not why)
+            failures = self._failures[to] = min(self._failures.get(to, 0) + 1, _FAILURES_MAX)
+            await asyncio.sleep(self._config.heartbeat * 2 ** (failures - 1))
+            return False
+        self._failures.pop(to, None)
+        self._forget(to)
+        self.delivered[to] = message.snapshot.metadata.index
+        self._log.info("snapshot sent", to=to, index=message.snapshot.metadata.index)
+        return True
 
     async def _transfer(self, message: Message, file: SnapshotFile, address: str) -> str:
         """Send one file; return why it failed, empty if it did not."""
@@ -165,7 +187,7 @@ class Sender:
             offer.offer.size, offer.offer.sha256 = file.size, file.sha256
             offer.offer.term = message.term
             offer.offer.message = message.SerializeToString()
-            transport.write(encode_frame(offer.SerializeToString()))
+            dialer.write(offer)
             answer = await self._answer(dialer, answers)
             if answer.HasField("resume"):
                 transfer = Transfer(
@@ -173,6 +195,7 @@ class Sender:
                 )
                 self._transfers[message.to] = transfer
                 await self._pieces(dialer, source, transfer, answers)
+                self._failures.pop(message.to, None)
                 answer = await self._answer(dialer, answers)
                 while answer.HasField("resume"):
                     # It checks and installs, and says now and then that it lives.
@@ -193,7 +216,6 @@ class Sender:
         transfer: Transfer,
         answers: "asyncio.Queue[PeerFrame]",
     ) -> None:
-        assert dialer.transport is not None
         size = transfer.file.size
         due = self._loop.time()
         while transfer.offset < size:
@@ -203,7 +225,7 @@ class Sender:
             frame = PeerFrame()
             frame.chunk.offset, frame.chunk.data = transfer.offset, data
             frame.chunk.crc32 = zlib.crc32(data)
-            dialer.transport.write(encode_frame(frame.SerializeToString()))
+            dialer.write(frame)
             transfer.offset += len(data)
             await dialer.drain()
             if not answers.empty():
@@ -258,19 +280,27 @@ class Sender:
             return None
         return file
 
+    def forget(self, to: int) -> None:
+        """Keep nothing for a member any more, unless a transfer to it is at work."""
+        if to not in self._tasks:
+            self.delivered.pop(to, None)
+            self._forget(to)
+
     def forget_all(self) -> None:
-        """Keep nothing any more: somebody else leads, and sends its own."""
+        """Keep and send nothing any more: somebody else leads, and sends its own."""
+        self.close()
         self.delivered.clear()
         for to in list(self._unfinished):
-            if to not in self._tasks:
-                self._forget(to)
+            self._forget(to)
 
-    def under_way(self) -> Iterator[tuple[int, SnapshotFile]]:
-        """Yield whom a snapshot is being sent to, or will go on to be, and its file."""
-        for to, snapshot_id in self._unfinished.items():
-            file = self._files.find(snapshot_id)
-            if file is not None:
-                yield to, file
+    @property
+    def busy(self) -> bool:
+        """Whether anything is sent, or kept for anybody."""
+        return bool(self._tasks or self._unfinished or self.delivered)
+
+    def under_way(self, to: int) -> SnapshotFile | None:
+        """Return the file that a member is being sent, or will go on to be."""
+        return self._files.find(self._unfinished.get(to, ""))
 
     def transfer(self, to: int) -> Transfer | None:
         """Return the transfer to a member that runs now."""
@@ -278,5 +308,5 @@ class Sender:
 
     def close(self) -> None:
         """End all transfers."""
-        for task in list(self._tasks.values()):
+        for _, task in list(self._tasks.values()):
             task.cancel()

@@ -6,7 +6,6 @@ kept in the log meanwhile, within bounds.
 """
 
 import asyncio
-from collections.abc import Iterator
 from typing import Final
 
 from raft import SnapshotTemporarilyUnavailable
@@ -20,6 +19,7 @@ from raftd.members import AddressBook, member_ids
 from raftd.node import Node
 from raftd.replica import Replica
 from raftd.snapshot import SnapshotFile, SnapshotStore, SnapshotWriter
+from raftd.snapshot_hold import Hold
 from raftd.snapshot_receive import Receiving, SnapshotSession, Wire
 from raftd.snapshot_send import Dial, Sender, Transfer
 from raftd.storage import LogStore
@@ -29,9 +29,6 @@ from raftwire.proto.admin_pb2 import SnapshotInfo
 
 SETTLE_BYTES: Final = 8 * 1024 * 1024
 """Bytes of a file being made after which they are made durable; see ``snapshot_receive``."""
-
-AWAITED_SECONDS: Final = 30.0
-"""How long the log is held for a member that was told to wait for a snapshot."""
 
 
 class Snapshots:
@@ -59,8 +56,8 @@ class Snapshots:
         self._log = log
         self._making: asyncio.Task[SnapshotFile] | None = None
         self._making_index = 0
-        self._awaited_until = 0.0
         self._sender = Sender(config, files, book, dial, node.snapshot_sent, log)
+        self._hold = Hold(node.raft, self._sender, self._next_index, self._loop.time)
         self._receiving = Receiving(
             config, node, store, applier, replica, files, self._installed, log
         )
@@ -92,6 +89,10 @@ class Snapshots:
 
     def consider(self) -> None:
         """Make a snapshot if enough has been applied or written since the last one."""
+        if self._sender.busy and self._node.raft.leader_id not in (0, self._node.id):
+            self._sender.forget_all()
+        if not self._receiving.busy:
+            self.files.forget_parts(self._applier.index)
         entries, size = self._config.snapshot_entries, self._config.snapshot_bytes
         if self._making is not None or not (entries or size):
             return
@@ -205,7 +206,6 @@ class Snapshots:
         # A newcomer must find itself in the configuration, or it could not take the snapshot.
         if file is not None and to in member_ids(file.header.conf_state):
             return file.message()
-        self._awaited_until = self._loop.time() + AWAITED_SECONDS
         if self._reading is None:
             self.make()
         raise SnapshotTemporarilyUnavailable
@@ -229,48 +229,22 @@ class Snapshots:
         """Return who handles a snapshot connection of a peer."""
         return self._receiving.session(peer_id, wire)
 
-    @property
-    def received(self) -> tuple[int, int]:
-        """How many bytes of how many of a snapshot are here; zeros if none comes."""
-        return self._receiving.progress
-
     def _installed(self) -> None:
         self._last_index = max(self._last_index, self._applier.index)
         self._last_bytes = self._replica.bytes_written
 
     def needed_from(self) -> int:
-        """Return the first entry that a member which is being sent a snapshot will ask for.
-
-        0: nobody is. The log keeps entries from there on, within bounds, or the member would need
-        another snapshot as soon as it has this one.
-        """
-        if not self._node.is_leader:
-            self._sender.forget_all()
-            return 0
-        needed = min(self._needed(), default=0)
-        return needed + 1 if needed else 0
-
-    def _needed(self) -> Iterator[int]:
-        for _, file in self._sender.under_way():
-            yield file.header.index
-        if self._loop.time() < self._awaited_until:
-            newest = self.files.latest()
-            if self._making is not None:
-                yield self._making_index
-            elif newest is not None:
-                yield newest.header.index
-        yield from self._followers()
-
-    def _followers(self) -> Iterator[int]:
-        """Yield how far those have got that have taken a snapshot and not caught up since."""
-        prs = self._node.raft.prs
+        """Return the first entry that a member which is given a snapshot will ask for; 0: none."""
         near = self._applier.index - self._config.compact_trailing // 2
-        for to, index in list(self._sender.delivered.items()):
-            progress = prs.get(to)
-            if progress is None or not progress.recent_active or progress.matched >= near:
-                del self._sender.delivered[to]
-            else:
-                yield max(progress.matched, index)
+        return self._hold.needed_from(self._store.first_index(), near)
+
+    def _next_index(self) -> int:
+        if self._reading is not None:
+            return -1
+        if self._making is not None:
+            return self._making_index
+        newest = self.files.latest()
+        return self._applier.index if newest is None else newest.header.index
 
     async def close(self) -> None:
         """Stop making, sending and receiving; wait for threads that still use the store."""

@@ -206,6 +206,17 @@ class Dialer(asyncio.Protocol):
         """There is room again."""
         self._writable.set()
 
+    def write(self, frame: PeerFrame) -> None:
+        """Send a frame.
+
+        Raises:
+            ConnectionError: the connection is gone.
+        """
+        # A closed handle raises at whatever is asked of it, before anybody hears that it closed.
+        if self.transport is None or self.transport.is_closing():
+            raise ConnectionResetError("the peer closed the connection")
+        self.transport.write(encode_frame(frame.SerializeToString()))
+
     async def drain(self) -> None:
         """Wait until there is room to write.
 

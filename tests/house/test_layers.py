@@ -52,6 +52,7 @@ REAL: Final = (
     "tests.harness.certificates",
     "tests.harness.ctl",
     "tests.harness.processes",
+    "tests.harness.snapshot_proxy",
 )
 """What runs real daemons, and so has clocks and sockets; the simulator never loads it."""
 
