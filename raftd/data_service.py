@@ -136,10 +136,14 @@ class DataService:
         node = self._parts.node
         if not node.is_leader:
             return
+        # Who is connected is there, also when it has been slow to answer for a moment.
+        reachable = self._parts.outbound.reachable
         behind = [
             (progress.matched, peer_id)
             for peer_id, progress in node.raft.prs.iter()
-            if peer_id != node.id and progress.recent_active and progress.matched < last
+            if peer_id != node.id
+            and progress.matched < last
+            and (progress.recent_active or reachable(peer_id))
         ]
         if behind:
             matched, peer_id = min(behind)
