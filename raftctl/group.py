@@ -107,7 +107,8 @@ def _write_options(
     own: list[tuple[str, str]] = []
     shared: list[tuple[str, str]] = []
     for param in params:
-        record = param.get_help_record(ctx)
+        # Arguments are in the usage line, and in the text where they need words.
+        record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
         if record is not None:
             (shared if isinstance(param, GlobalOption) else own).append(record)
     if own:

@@ -370,7 +370,10 @@ _FACTS: dict[str, CodeFacts] = {
         _REJECTED, "the node is not, or no longer, part of the group: ask a member"
     ),
     Code.PRECONDITION: _no(_REJECTED, "look at the state as it is now, then decide again"),
-    Code.COMPACTED: _no(_REJECTED, "start at the first index that is still kept"),
+    Code.COMPACTED: _no(
+        _REJECTED,
+        "start at the first index that is still kept; proposals alone (type normal) may be kept longer",
+    ),
     Code.OUT_OF_RANGE: _no(_REJECTED, "see the bounds with `raftctl log stat`"),
     Code.REFUSED: _no(_FAILED, ""),
     Code.KEY_CONFLICT: _no(_REJECTED, "a key names one proposal: take a new one for other data"),

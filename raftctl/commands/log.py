@@ -105,6 +105,9 @@ def show(
 
     normal: a proposal. noop: a new leader's first entry. conf: a change of membership.
     control: raftd's own.
+
+    What has been dropped from Raft's log since, and what a restored backup brought along, is
+    shown by --type normal alone: the state machine log keeps its proposals longer.
     """
     low, high = range_ or (0, 0)
     call = admin.log_read(
