@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 from raftwire import AdminError, Client
@@ -15,6 +16,7 @@ from tests.harness.checkers import Violation
 from tests.harness.processes import DEADLINE, wait_for
 from tests.torture.faults import KINDS, Fault
 from tests.torture.judge import Replay, check_by_search, check_with_log
+from tests.torture.recovery import STAMP, Recovery, events, linked_at, percentile, timeline
 from tests.torture.scene import Scene
 from tests.torture.workload import Collector, Workload
 
@@ -44,8 +46,7 @@ class Tally:
     """Rounds in which entries were compacted before they were read: judged by the search alone."""
     compared: int = 0
     """Entries compared between nodes."""
-    recoveries: list[tuple[float, float]] = field(default_factory=list)
-    """Seconds from each healing to the first write begun after it, and the promised bound."""
+    recoveries: list[Recovery] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         """Take in another tally."""
@@ -78,15 +79,27 @@ class Tally:
             f"{self.partial_logs} in part; order by search: {self.keys_explained} keys explained, "
             f"{self.keys_given_up} given up; {self.compared} entries compared between nodes"
         )
-        if self.recoveries:
-            times = sorted(seconds for seconds, _ in self.recoveries)
-            within = sum(seconds <= bound for seconds, bound in self.recoveries)
-            yield (
-                f"{len(times)} healings: first write after {times[len(times) // 2]:.2f} s "
-                f"(median), {times[int(len(times) * 0.99)]:.2f} s (99 %), {times[-1]:.2f} s "
-                f"(longest); "
-                f"{within} within two longest election timeouts"
-            )
+        yield from self._recovery_lines()
+
+    def _recovery_lines(self) -> Iterator[str]:
+        for what, chosen in (
+            ("without a start of processes", [r for r in self.recoveries if not r.restart]),
+            ("with one", [r for r in self.recoveries if r.restart]),
+        ):
+            for since, times in (
+                ("", [(r.whole, r.bound) for r in chosen]),
+                (", since a majority ran and was linked", [(r.own, r.bound) for r in chosen]),
+            ):
+                if not times:
+                    continue
+                seconds = [time for time, _ in times]
+                within = sum(time <= bound for time, bound in times)
+                yield (
+                    f"{len(times)} healings {what}{since}: first write after "
+                    f"{percentile(seconds, 0.5):.2f} s (median), "
+                    f"{percentile(seconds, 0.99):.2f} s (99 %), {max(seconds):.2f} s (longest); "
+                    f"{within} ({within / len(times):.1%}) within two longest election timeouts"
+                )
 
 
 @dataclass
@@ -194,7 +207,7 @@ class Round:
         finally:
             for fault in reversed(begun):
                 fault.end()
-        healed = time.monotonic()
+        healed, healed_at = time.monotonic(), datetime.now(UTC)
         wait_for(
             f"a write after {self._words(faults)}",
             lambda: workload.first_after(healed) is not None or bool(workload.failures),
@@ -203,11 +216,30 @@ class Round:
             raise workload.failures[0]
         first = workload.first_after(healed)
         assert first is not None
-        self.tally.recoveries.append((first - healed, 4 * self.election))
+        self._note_recovery(scene, faults, healed_at, first - healed)
         for fault in faults:
             counted = self.tally.faults if fault in proved else self.tally.doubtful
             counted[getattr(fault, "name_told", fault.name)] += 1
-        self.tell(f"  {self._words(faults)}: {first - healed:.2f} s")
+
+    def _note_recovery(
+        self, scene: Scene, faults: list[Fault], healed: datetime, whole: float
+    ) -> None:
+        bound = 4 * self.election
+        logs = {node.id: list(events(node.log_path)) for node in scene.all()}
+        since = healed.strftime(STAMP)
+        linked = linked_at(logs, len(logs), since) if scene.true_clocks else ""
+        waited = datetime.fromisoformat(linked or since) - datetime.fromisoformat(since)
+        own = max(0.0, whole - waited.total_seconds())
+        restart = any(
+            entry["event"] == "started" and entry["timestamp"] >= since
+            for log in logs.values()
+            for entry in log
+        )
+        self.tally.recoveries.append(Recovery(whole, own, bound, restart))
+        self.tell(f"  {self._words(faults)}: {whole:.2f} s, {own:.2f} s since linked")
+        if own > bound:
+            for line in timeline(logs, since):
+                self.tell(f"    {line}")
 
     @staticmethod
     def _words(faults: list[Fault]) -> str:

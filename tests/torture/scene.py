@@ -104,6 +104,9 @@ class Scene(Cluster):
         options: Further arguments of every raftd.
     """
 
+    true_clocks = True
+    """Whether the nodes' wall clocks are this machine's."""
+
     def __init__(self, size: int, rng: random.Random, *options: str) -> None:
         self.rng = rng
         self.network = self.open_network()

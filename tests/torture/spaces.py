@@ -202,6 +202,7 @@ class ClockScene(SpaceScene):
     """The same, with clocks that may jump."""
 
     clocks = True
+    true_clocks = False
 
 
 class Loss(Random):
