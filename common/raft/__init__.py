@@ -123,8 +123,9 @@ except `InvariantViolation`, after which the node must stop.
 """
 
 from raft._membership import parse_conf_change
+from raft._roles import SoftState, StateRole
 from raft.config import Config
-from raft.core import Raft, SoftState, StateRole
+from raft.core import Raft
 from raft.errors import (
     CodecError,
     Compacted,

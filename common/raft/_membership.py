@@ -45,6 +45,7 @@ from raft.errors import (
     Exists,
     NoPendingMembershipChange,
     NotExists,
+    ViolatesContract,
 )
 from raft.progress import Configuration, Progress
 
@@ -320,6 +321,35 @@ def _check_target(
             )
 
 
+def check_rollback_campaign(raft: Raft[Any]) -> None:
+    """Refuse a campaign by C_old alone where it could do harm, or help nobody.
+
+    Raises:
+        ConfChangeError: as `Raft.campaign_for_rollback`.
+    """
+    if raft.is_leader():
+        raise ConfChangeError(
+            ConfChangeReason.INVALID, "this node leads already: propose the rollback"
+        )
+    if raft.ticks < raft.quiet_until:
+        raise ConfChangeError(
+            ConfChangeReason.INVALID,
+            "a leader was heard of less than an election timeout ago and may read by its "
+            "lease: propose the rollback there, or try again later",
+        )
+    if not raft.prs.is_in_membership_change():
+        raise ConfChangeError(ConfChangeReason.NOT_JOINT)
+    if in_log_after_begin(raft, ChangeKind.FINALIZE):
+        raise ConfChangeError(ConfChangeReason.FINALIZE_IN_LOG)
+    if in_log_after_begin(raft, ChangeKind.ROLLBACK):
+        raise ConfChangeError(ConfChangeReason.ROLLBACK_IN_LOG)
+    if raft.id not in raft.prs.configuration.voters:
+        raise ConfChangeError(
+            ConfChangeReason.UNKNOWN_MEMBER,
+            "this node is no voter of the outgoing configuration: campaign at one that is",
+        )
+
+
 def target_of(raft: Raft[Any], change: AnyConfChange) -> Configuration:
     """The configuration that `change` leads to from the one in force (C_old's, if joint)."""
     now = raft.prs.configuration
@@ -348,11 +378,14 @@ def target_of(raft: Raft[Any], change: AnyConfChange) -> Configuration:
 def apply_change(raft: Raft[Any], change: AnyConfChange, index: int) -> ConfState:
     """Bring a committed membership entry into force; return the configuration after it.
 
+    An `index` of 0 stands for that of the log's next membership entry of this kind.
+
     It is total: every node gets the same entries, so what one cannot take none can, and it changes
     nothing anywhere. Applying an entry again (a restart replays it, a leader proposed Finalize
     twice) changes nothing either.
     """
     prs = raft.prs
+    index = index or _index_of_next(raft, change)
     if index <= prs.config_index:
         return prs.to_conf_state()
     kind = kind_of(change)
@@ -370,39 +403,49 @@ def apply_change(raft: Raft[Any], change: AnyConfChange, index: int) -> ConfStat
     return prs.to_conf_state()
 
 
+def _index_of_next(raft: Raft[Any], change: AnyConfChange) -> int:
+    kind = kind_of(change)
+    for logged in raft.membership_log:
+        if logged.kind is kind and logged.index > raft.prs.config_index:
+            return logged.index
+    return max(raft.raft_log.applied, raft.prs.config_index) + 1
+
+
+def apply_begin(raft: Raft[Any], change: ConfChange, index: int) -> None:
+    """`Raft.begin_membership_change`, which raises where `apply_change` has no effect."""
+    if change.change_type != BeginMembershipChange:
+        raise ViolatesContract("the change must be of type BeginMembershipChange")
+    if not change.HasField("configuration"):
+        raise ViolatesContract("a Begin must carry the configuration to change to")
+    index = index or change.start_index
+    if not index:
+        raise ViolatesContract("a Begin must name the index of its entry (start_index)")
+    _begin(raft, change, index)
+
+
+def apply_finalize(raft: Raft[Any], change: ConfChange, index: int) -> None:
+    """`Raft.finalize_membership_change`, which raises where `apply_change` has no effect."""
+    if change.change_type != FinalizeMembershipChange:
+        raise ViolatesContract("the change must be of type FinalizeMembershipChange")
+    if change.HasField("configuration"):
+        raise ViolatesContract("a Finalize carries no configuration: the Begin did")
+    leave_joint(raft, index or _index_of_next(raft, change), rollback=False)
+
+
 def _begin(raft: Raft[Any], change: AnyConfChange, index: int) -> None:
+    """Enter the joint state; raises before anything is changed (as `ProgressSet`'s)."""
     if isinstance(change, ConfChange):
         auto_leave, successor = not change.hold, change.successor
         marked = frozenset(change.configuration.promotable)
     else:
         auto_leave, successor = change.transition != Explicit, 0
-        marked = frozenset[int]()
-    begin(
-        raft,
-        target_of(raft, change),
-        index,
-        auto_leave=auto_leave,
-        successor=successor,
-        promotable=marked,
-    )
-
-
-def begin(
-    raft: Raft[Any],
-    target: Configuration,
-    index: int,
-    *,
-    auto_leave: bool,
-    successor: int,
-    promotable: frozenset[int],
-) -> None:
-    """Enter the joint state; raises before anything is changed (as `ProgressSet`'s)."""
-    prs = raft.prs
+        marked = frozenset()
+    prs, target = raft.prs, target_of(raft, change)
     prs.begin_membership_change(target, _fresh_progress(raft))
     prs.auto_leave = auto_leave
     prs.begin_index = prs.config_index = index
     prs.successor = successor if successor in target.voters else 0
-    prs.promotable = (prs.promotable | promotable) & target.learners
+    prs.promotable = (prs.promotable | marked) & target.learners
     raft.leave_requested = raft.handover_tried = False
     refresh_quorums(raft)
     raft.logger.info("joint", index=index, configuration=prs.configuration, next=target)

@@ -19,11 +19,16 @@ from raft.eraftpb import (
     MsgSnapshot,
     Snapshot,
 )
-from raft.errors import Compacted, LogTemporarilyUnavailable, SnapshotTemporarilyUnavailable
+from raft.errors import (
+    Compacted,
+    LogTemporarilyUnavailable,
+    RequestSnapshotDropped,
+    SnapshotTemporarilyUnavailable,
+)
 from raft.invariant import fatal
 from raft.progress import Progress, ProgressState
 from raft.storage import GetEntriesContext
-from raft.util import entry_size
+from raft.util import INVALID_ID, entry_size
 
 if TYPE_CHECKING:
     from raft.core import Raft
@@ -274,6 +279,23 @@ def _reject_append(raft: Raft[Any], m: Message) -> None:
             commit=log.committed,
         )
     )
+
+
+def request_snapshot(raft: Raft[Any], request_index: int) -> None:
+    """Ask the leader for a snapshot; raises as `Raft.request_snapshot`."""
+    if raft.is_leader():
+        raise RequestSnapshotDropped("this node leads: nobody has more than it")
+    if raft.leader_id == INVALID_ID:
+        raise RequestSnapshotDropped("no leader is known")
+    if raft.snap() is not None:
+        raise RequestSnapshotDropped("a snapshot was received and is being installed")
+    if raft.pending_request_snapshot:
+        raise RequestSnapshotDropped("one was asked for already")
+    if not raft.raft_log.match_term(raft.raft_log.last_index(), raft.term):
+        # Entries of a former term may be replaced: the index would mean another entry.
+        raise RequestSnapshotDropped("no entry of the present term has arrived yet")
+    raft.pending_request_snapshot = max(request_index, raft.raft_log.last_index())
+    send_request_snapshot(raft)
 
 
 def send_request_snapshot(raft: Raft[Any]) -> None:

@@ -4,30 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from raft._fields import Fields
 from raft.errors import ViolatesContract
+from raft.raft_log import StorageT
 from raft.read_only_option import ReadOnlyOption
 
-if TYPE_CHECKING:
-    from raft.progress import ProgressSet
-    from raft.read_only import ReadOnly
 
-
-class Settings(ABC):
+class Settings(Fields[StorageT], ABC):
     """The part of `core.Raft` that changes its settings at run time."""
-
-    batch_append: bool
-    check_quorum: bool
-    leader_id: int
-    priority: int
-    prs: ProgressSet
-    read_only: ReadOnly
-    skip_bcast_commit: bool
-
-    @abstractmethod
-    def is_leader(self) -> bool:
-        """Whether this node leads."""
 
     @abstractmethod
     def flush_appends(self) -> None:
@@ -40,14 +25,6 @@ class Settings(ABC):
     @abstractmethod
     def bcast_append(self) -> None:
         """Send everyone what they lack."""
-
-    @abstractmethod
-    def committed_in_own_term(self) -> bool:
-        """Whether an entry of the present term is committed."""
-
-    @abstractmethod
-    def committed_index(self) -> int:
-        """The commit index."""
 
     def set_priority(self, priority: int) -> None:
         """Set the election priority: see `Config.priority`."""

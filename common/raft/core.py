@@ -1,25 +1,33 @@
-"""The Raft state machine of one node: its fields, its ticks, and every branch of the protocol.
+"""The Raft state machine of one node: its ticks, and every branch of the protocol.
 
 Nothing here reads a clock, draws on global randomness or does I/O: time is `tick`, chance is the
-`random.Random` that was passed in, input is `step`, output is `msgs` and what the log holds. What
-follows straight from a decision is in the modules beside this one (`_election`, `_replication`,
-`_membership`, `_promotion`, `_transfer`); who decides what is decided here.
+`random.Random` that was passed in, input is `step`, output is `msgs` and what the log holds. What a
+node knows is in `_fields`; what follows straight from a decision is in the modules beside this one
+(`_election`, `_proposals`, `_replication`, `_reads`, `_membership`, `_promotion`, `_transfer`); who
+decides what is decided here.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from enum import Enum
-from typing import Generic
 
-from raft import _election, _membership, _promotion, _reads, _replication, _transfer, _validate
+from raft import (
+    _election,
+    _membership,
+    _promotion,
+    _proposals,
+    _reads,
+    _replication,
+    _transfer,
+    _validate,
+)
+from raft._roles import StateRole
 from raft._settings import Settings
 from raft.config import Config
 from raft.eraftpb import (
     AddLearnerNode,
     AddNode,
-    BeginMembershipChange,
     ConfChange,
     ConfChangeV2,
     ConfState,
@@ -48,34 +56,21 @@ from raft.eraftpb import (
     MsgUnreachable,
     RemoveNode,
     RollbackMembershipChange,
-    Snapshot,
 )
 from raft.errors import (
     ConfChangeError,
     ConfChangeReason,
     DropReason,
     ProposalDropped,
-    RequestSnapshotDropped,
-    ViolatesContract,
 )
 from raft.invariant import fatal
-from raft.logger import Logger, NullLogger
-from raft.progress import CandidacyStatus, Configuration, ProgressSet, ProgressState
-from raft.raft_log import RaftLog, StorageT
-from raft.read_only import ReadOnly, ReadState, context_of
+from raft.logger import Logger
+from raft.progress import CandidacyStatus, ProgressState
+from raft.raft_log import StorageT
+from raft.read_only import ReadState, context_of
 from raft.read_only_option import ReadOnlyOption
-from raft.storage import GetEntriesContext
-from raft.util import INVALID_ID, NO_LIMIT, vote_resp_msg_type
-
-
-class StateRole(Enum):
-    """The role of a node (Raft figure 4). Source: raft-rs ``StateRole``."""
-
-    Follower = 0
-    Candidate = 1
-    Leader = 2
-    PreCandidate = 3
-
+from raft.storage import GetEntriesContext, RaftState
+from raft.util import INVALID_ID, vote_resp_msg_type
 
 # Looked up for every message: a global is cheaper than an attribute of a class.
 _FOLLOWER, _CANDIDATE = StateRole.Follower, StateRole.Candidate
@@ -87,31 +82,7 @@ _FROM_LEADER_WITH_LOG = frozenset({MsgAppend, MsgSnapshot})
 _TERMLESS = frozenset({MsgPropose, MsgReadIndex, MsgTransferLeader})
 
 
-class SoftState:
-    """What is worth logging and need not be stored: who leads, and this node's role.
-
-    Source: raft-rs ``SoftState``.
-    """
-
-    __slots__ = ("leader_id", "raft_state")
-
-    def __init__(self, leader_id: int, raft_state: StateRole) -> None:
-        self.leader_id = leader_id
-        self.raft_state = raft_state
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, SoftState):
-            return NotImplemented
-        return self.leader_id == other.leader_id and self.raft_state is other.raft_state
-
-    def __hash__(self) -> int:
-        return hash((self.leader_id, self.raft_state))
-
-    def __repr__(self) -> str:
-        return f"SoftState(leader_id={self.leader_id}, raft_state={self.raft_state.name})"
-
-
-class Raft(Settings, Generic[StorageT]):
+class Raft(Settings[StorageT]):
     """The consensus of one node. `RawNode` wraps it for everyday use.
 
     Attributes:
@@ -156,71 +127,20 @@ class Raft(Settings, Generic[StorageT]):
             InvariantViolation: the store contradicts itself: a commit index beyond its log, an
                 applied index beyond what is committed.
         """
-        config.validate()
-        self.id = config.id
-        self.logger: Logger = logger or NullLogger()
-        self.rng = rng or random.Random(config.id)  # noqa: S311  # timeouts are no secrets
-        initial = store.initial_state()
+        super().__init__(config, store, logger, rng)
+        self._load(config, store.initial_state())
+        self.become_follower(self.term, INVALID_ID)
+        self.logger.info(
+            "started",
+            id=self.id,
+            term=self.term,
+            commit=self.raft_log.committed,
+            applied=self.raft_log.applied,
+            last_index=self.raft_log.last_index(),
+            voters=sorted(self.prs.voter_ids()),
+        )
 
-        self.term = 0
-        self.vote = INVALID_ID
-        self.leader_id = INVALID_ID
-        self.state = _FOLLOWER
-        self.raft_log: RaftLog[StorageT] = RaftLog(store, self.logger)
-        self.prs = ProgressSet(self.logger)
-        self.msgs: list[Message] = []
-        self.read_states: list[ReadState] = []
-        self.read_only = ReadOnly(config.read_only_option)
-        self.votes: dict[int, bool] = {}
-        self.lead_transferee = INVALID_ID
-        self.pending_conf_index = 0
-        self.pending_request_snapshot = 0
-
-        self.max_inflight = config.max_inflight_msgs
-        self.max_inflight_bytes = config.max_inflight_bytes
-        self.max_msg_size = config.max_size_per_msg
-        self.max_uncommitted_size = config.max_uncommitted_size
-        self.max_committed_size_per_ready = config.max_committed_size_per_ready
-        self.max_apply_unpersisted = config.max_apply_unpersisted_log_limit
-        self.max_pending_reads = config.max_pending_reads
-        self.disable_proposal_forwarding = config.disable_proposal_forwarding
-        self.step_down_on_removal = config.step_down_on_removal
-        self.allow_removed_ids = config.allow_removed_ids
-        self.fetches_asynchronously = False
-        self.priority = config.priority
-        self.check_quorum = config.check_quorum
-        self.pre_vote = config.pre_vote
-        self.skip_bcast_commit = config.skip_bcast_commit
-        self.batch_append = config.batch_append
-        self.uncommitted_size = 0
-        self._appends_due = False
-
-        self.heartbeat_timeout = config.heartbeat_tick
-        self.election_timeout = config.election_tick
-        self._min_timeout = config.effective_min_election_tick()
-        self._max_timeout = config.effective_max_election_tick()
-        self.randomized_election_timeout = self._min_timeout
-        self.election_elapsed = 0
-        self.heartbeat_elapsed = 0
-        self.ticks = 0
-
-        self.membership_log: list[_membership.LoggedChange] = []
-        self.campaigns_for_rollback = False
-        self.leave_requested = False
-        self.handover_tried = False
-        self.departed_leader = INVALID_ID
-        self._finalize_when_elected = False
-        # Until which tick this node is to take over as soon as it may; 0: it is not.
-        self._take_over_until = 0
-        self._take_over_finalizes = False
-        self._leave_context = b""
-        self.transfer_elapsed = 0
-        self.transfer_ticks_limit = self.election_timeout
-        self.successor_ticks = config.effective_transfer_ticks()
-        self.catch_up: dict[int, _promotion.CatchUp] = {}
-        self.catch_up_rounds = config.catch_up_rounds
-        self.catch_up_round_ticks = config.effective_catch_up_round_ticks()
-
+    def _load(self, config: Config, initial: RaftState) -> None:
         hard_state = initial.hard_state
         if hard_state != HardState():
             self._load_hard_state(hard_state)
@@ -232,20 +152,9 @@ class Raft(Settings, Generic[StorageT]):
                 conf_state, initial.pending_conf_state, initial.pending_conf_state_start_index or 0
             )
         _membership.restore(self, conf_state)
-        # A node that was up may have answered a lease's heartbeats: it keeps quiet for as long.
-        restarted = hard_state.term > 0
-        self.gives_leases = config.read_only_option is ReadOnlyOption.LeaseBased
-        self.quiet_until = self.election_timeout if restarted and self.gives_leases else 0
-        self.become_follower(self.term, INVALID_ID)
-        self.logger.info(
-            "started",
-            id=self.id,
-            term=self.term,
-            commit=self.raft_log.committed,
-            applied=self.raft_log.applied,
-            last_index=self.raft_log.last_index(),
-            voters=sorted(self.prs.voter_ids()),
-        )
+        if self.gives_leases and hard_state.term:
+            # It was up before, and may have answered a lease's heartbeats: it keeps quiet as long.
+            self.quiet_until = self.election_timeout
 
     def _load_hard_state(self, hard_state: HardState) -> None:
         log = self.raft_log
@@ -260,78 +169,6 @@ class Raft(Settings, Generic[StorageT]):
         log.committed = hard_state.commit
         self.term = hard_state.term
         self.vote = hard_state.vote
-
-    # -- Looking at it -----------------------------------------------------------------------
-
-    @property
-    def store(self) -> StorageT:
-        """The storage that was passed in."""
-        return self.raft_log.store
-
-    @property
-    def is_learner(self) -> bool:
-        """Whether this node is a member without a vote."""
-        return self.id in self.prs.learner_ids()
-
-    def is_leader(self) -> bool:
-        """Whether this node leads its term."""
-        return self.state is _LEADER
-
-    def promotable(self) -> bool:
-        """Whether this node may campaign: it decides, and its log is not being replaced."""
-        return self.id in self.prs.deciding_voters() and self.raft_log.unstable.snapshot is None
-
-    def soft_state(self) -> SoftState:
-        """Who leads, and the role."""
-        return SoftState(self.leader_id, self.state)
-
-    def hard_state(self) -> HardState:
-        """What must be on disk before this node's answers leave it (Raft figure 2)."""
-        return HardState(term=self.term, vote=self.vote, commit=self.raft_log.committed)
-
-    def in_lease(self) -> bool:
-        """Whether a leader was heard of within the last election timeout (or this one leads).
-
-        With lease reads that is a promise to the leader, which no later term takes back: an old
-        answer of a later term may arrive while the leader still reads by its lease.
-        """
-        return (
-            self.check_quorum
-            and self.leader_id != INVALID_ID
-            and (self.election_elapsed < self.election_timeout or self.state is _LEADER)
-        ) or self.ticks < self.quiet_until
-
-    def committed_index(self) -> int:
-        """The commit index."""
-        return self.raft_log.committed
-
-    def committed_in_own_term(self) -> bool:
-        """Whether an entry of the present term is committed; before that no read is safe (§8)."""
-        return self.raft_log.match_term(self.raft_log.committed, self.term)
-
-    def has_pending_conf(self) -> bool:
-        """Whether a membership change may be unapplied, or the group is joint."""
-        return self.pending_conf_index > self.raft_log.applied or self.prs.is_in_membership_change()
-
-    def should_bcast_commit(self) -> bool:
-        """Whether a new commit index is sent at once: unless skipped, or while members change."""
-        return not self.skip_bcast_commit or self.has_pending_conf()
-
-    def is_in_membership_change(self) -> bool:
-        """Whether two configurations are in force."""
-        return self.prs.is_in_membership_change()
-
-    def pending_membership_change(self) -> ConfState | None:
-        """The joint configuration in force, None when there is only one."""
-        return self.prs.to_conf_state() if self.prs.is_in_membership_change() else None
-
-    def membership_change_start_index(self) -> int:
-        """Index of the Begin that is applied and not ended; 0: none."""
-        return self.prs.begin_index
-
-    def snap(self) -> Snapshot | None:
-        """A snapshot that was received and is not persisted yet."""
-        return self.raft_log.unstable.snapshot
 
     # -- Roles -------------------------------------------------------------------------------
 
@@ -417,7 +254,7 @@ class Raft(Settings, Generic[StorageT]):
         if rollback and self.prs.is_in_membership_change():
             # The right to C_old alone was for this and is used up by it: from here on the entry
             # in the log is what lets C_old alone decide.
-            self._append_change(ConfChange(change_type=RollbackMembershipChange))
+            _proposals.append_change(self, ConfChange(change_type=RollbackMembershipChange))
         self._stop_campaigning_for_rollback()
         self._finalize_when_elected = False
         self.leave_requested = finalize and self.prs.is_in_membership_change()
@@ -471,7 +308,7 @@ class Raft(Settings, Generic[StorageT]):
         if self.prs.promotable:
             promotion = _promotion.tick(self)
             if promotion is not None:
-                self._append_change(promotion)
+                _proposals.append_change(self, promotion)
                 self.bcast_append()
         if self.heartbeat_elapsed >= self.heartbeat_timeout:
             self.heartbeat_elapsed = 0
@@ -536,16 +373,10 @@ class Raft(Settings, Generic[StorageT]):
             if progress is None:
                 return
             if msg_type == MsgUnreachable:
-                # Probing finds what was lost of the messages under way.
                 if progress.state is ProgressState.Replicate:
-                    progress.become_probe()
+                    progress.become_probe()  # Finds what was lost of the messages under way.
             elif progress.state is ProgressState.Snapshot:  # MsgSnapStatus
-                if m.reject:
-                    progress.snapshot_failure()
-                progress.become_probe()
-                # Its answer, or the next heartbeat's, tells where to go on.
-                progress.pause()
-                progress.pending_request_snapshot = 0
+                progress.snapshot_ended(failed=m.reject)
 
     def _enter_term_of(self, m: Message) -> bool:
         """Deal with a later term in `m`; False if the message is to be ignored."""
@@ -698,51 +529,13 @@ class Raft(Settings, Generic[StorageT]):
             ProposalDropped: with the reason.
             ConfChangeError, Exists, ConfigInvalid: a membership change that may not be made now.
         """
-        if self.id not in self.prs.progress:
-            raise ProposalDropped(DropReason.NOT_MEMBER)
-        if self.lead_transferee:
-            raise ProposalDropped(DropReason.TRANSFERRING)
-        changes = 0
-        for entry in entries:
-            if entry.entry_type:
-                changes += 1
-                _membership.check_proposal(self, _membership.parse_conf_change(entry))
-        if changes > 1:
-            raise ConfChangeError(ConfChangeReason.CONF_PENDING)
-        self._reserve_uncommitted(entries)
-        index = self.raft_log.last_index()
-        for entry in entries if changes else ():
-            index += 1
-            if entry.entry_type:
-                _fill_in_start_index(entry, index)
-                self.pending_conf_index = index
-        _replication.append_own(self, entries)
+        _proposals.append(self, entries)
         self.bcast_append()
-
-    def _reserve_uncommitted(self, entries: list[Entry]) -> None:
-        if self.max_uncommitted_size == NO_LIMIT:
-            return
-        size = sum([len(entry.data) for entry in entries])
-        # Empty entries are always let through: a new leader's, and those that end a joint state.
-        if (
-            size
-            and self.uncommitted_size
-            and (self.uncommitted_size + size > self.max_uncommitted_size)
-        ):
-            raise ProposalDropped(
-                DropReason.UNCOMMITTED_LIMIT,
-                f"{self.uncommitted_size} bytes wait to be committed and {size} more would exceed "
-                f"max_uncommitted_size ({self.max_uncommitted_size}); propose again later",
-            )
-        self.uncommitted_size += size
 
     def reduce_uncommitted_size(self, entries: Iterable[Entry]) -> None:
         """Give back the room of entries that were committed and handed out."""
-        if self.max_uncommitted_size == NO_LIMIT or self.state is not _LEADER:
-            return
-        size = sum([len(entry.data) for entry in entries])
-        # Entries of former leaders were never counted here: do not go below nothing.
-        self.uncommitted_size = max(0, self.uncommitted_size - size)
+        if self.state is _LEADER:
+            _proposals.release(self, entries)
 
     def maybe_commit(self) -> bool:
         """Advance the commit index to what every majority has, if that is of this term (§5.4.2)."""
@@ -941,27 +734,7 @@ class Raft(Settings, Generic[StorageT]):
             ConfChangeError: not joint, not a voter of C_old, a Finalize or Rollback follows the
                 Begin in this node's log, or a leader may still read by a lease this node gave.
         """
-        if self.state is _LEADER:
-            raise ConfChangeError(
-                ConfChangeReason.INVALID, "this node leads already: propose the rollback"
-            )
-        if self.ticks < self.quiet_until:
-            raise ConfChangeError(
-                ConfChangeReason.INVALID,
-                "a leader was heard of less than an election timeout ago and may read by its "
-                "lease: propose the rollback there, or try again later",
-            )
-        if not self.prs.is_in_membership_change():
-            raise ConfChangeError(ConfChangeReason.NOT_JOINT)
-        if _membership.in_log_after_begin(self, _membership.ChangeKind.FINALIZE):
-            raise ConfChangeError(ConfChangeReason.FINALIZE_IN_LOG)
-        if _membership.in_log_after_begin(self, _membership.ChangeKind.ROLLBACK):
-            raise ConfChangeError(ConfChangeReason.ROLLBACK_IN_LOG)
-        if self.id not in self.prs.configuration.voters:
-            raise ConfChangeError(
-                ConfChangeReason.UNKNOWN_MEMBER,
-                "this node is no voter of the outgoing configuration: campaign at one that is",
-            )
+        _membership.check_rollback_campaign(self)
         if not self.hup(rollback=True):
             raise ConfChangeError(ConfChangeReason.UNAPPLIED)
 
@@ -986,15 +759,6 @@ class Raft(Settings, Generic[StorageT]):
         self._leave_joint_if_due()
 
     # -- Membership (§6) ---------------------------------------------------------------------
-
-    def _append_change(self, change: ConfChange, context: bytes = b"") -> None:
-        entry = Entry(entry_type=EntryConfChange, data=change.SerializeToString(), context=context)
-        index = self.raft_log.last_index() + 1
-        _fill_in_start_index(entry, index)
-        self.pending_conf_index = index
-        if self.max_uncommitted_size != NO_LIMIT:
-            self.uncommitted_size += len(entry.data)
-        _replication.append_own(self, [entry])
 
     def propose_membership_change(self, change: ConfChange, context: bytes = b"") -> None:
         """As leader, propose a Begin; raises as `propose_entries`, and nothing is appended."""
@@ -1028,7 +792,7 @@ class Raft(Settings, Generic[StorageT]):
         self._require_leader()
         change = ConfChange(change_type=RollbackMembershipChange)
         _membership.check_proposal(self, change)
-        self._append_change(change, context)
+        _proposals.append_change(self, change, context)
         self.maybe_commit()  # C_old alone may have everything before it already.
         self.bcast_append()
 
@@ -1059,7 +823,8 @@ class Raft(Settings, Generic[StorageT]):
                 self.leave_requested = True
                 _transfer.start(self, successor, self.successor_ticks)
                 return
-        self._append_change(ConfChange(change_type=FinalizeMembershipChange), self._leave_context)
+        change = ConfChange(change_type=FinalizeMembershipChange)
+        _proposals.append_change(self, change, self._leave_context)
         self.bcast_append()
 
     def begin_membership_change(self, change: ConfChange, index: int = 0) -> None:
@@ -1073,23 +838,7 @@ class Raft(Settings, Generic[StorageT]):
             ViolatesContract: the wrong type, no target, no index, or already joint.
             Exists, ConfigInvalid: an impossible target. Nothing is changed then.
         """
-        if change.change_type != BeginMembershipChange:
-            raise ViolatesContract("the change must be of type BeginMembershipChange")
-        if not change.HasField("configuration"):
-            raise ViolatesContract("a Begin must carry the configuration to change to")
-        index = index or change.start_index
-        if not index:
-            raise ViolatesContract("a Begin must name the index of its entry (start_index)")
-        target = Configuration(change.configuration.voters, change.configuration.learners)
-        marked = frozenset(change.configuration.promotable)
-        _membership.begin(
-            self,
-            target,
-            index,
-            auto_leave=not change.hold,
-            successor=change.successor,
-            promotable=marked,
-        )
+        _membership.apply_begin(self, change, index)
 
     def finalize_membership_change(self, change: ConfChange, index: int = 0) -> None:
         """Apply a committed Finalize. Prefer `RawNode.apply_conf_entry`, which tolerates a second.
@@ -1098,11 +847,7 @@ class Raft(Settings, Generic[StorageT]):
             ViolatesContract: the wrong type, or it carries a configuration.
             NoPendingMembershipChange: not joint.
         """
-        if change.change_type != FinalizeMembershipChange:
-            raise ViolatesContract("the change must be of type FinalizeMembershipChange")
-        if change.HasField("configuration"):
-            raise ViolatesContract("a Finalize carries no configuration: the Begin did")
-        _membership.leave_joint(self, index or self._guess_conf_index(change), rollback=False)
+        _membership.apply_finalize(self, change, index)
 
     def apply_conf_change(self, change: ConfChange | ConfChangeV2, index: int = 0) -> ConfState:
         """Apply a committed membership entry of any kind; return the configuration after it.
@@ -1111,14 +856,7 @@ class Raft(Settings, Generic[StorageT]):
             change: What the entry carried.
             index: Its index. 0: the next membership entry of the log that is of this kind.
         """
-        return _membership.apply_change(self, change, index or self._guess_conf_index(change))
-
-    def _guess_conf_index(self, change: ConfChange | ConfChangeV2) -> int:
-        kind = _membership.kind_of(change)
-        for logged in self.membership_log:
-            if logged.kind is kind and logged.index > self.prs.config_index:
-                return logged.index
-        return max(self.raft_log.applied, self.prs.config_index) + 1
+        return _membership.apply_change(self, change, index)
 
     def add_node(self, node_id: int) -> None:
         """Make `node_id` a voter now, as an applied AddNode does; a learner is promoted.
@@ -1188,19 +926,7 @@ class Raft(Settings, Generic[StorageT]):
         Raises:
             RequestSnapshotDropped: leading, no leader known, or a snapshot is under way already.
         """
-        if self.state is _LEADER:
-            raise RequestSnapshotDropped("this node leads: nobody has more than it")
-        if self.leader_id == INVALID_ID:
-            raise RequestSnapshotDropped("no leader is known")
-        if self.snap() is not None:
-            raise RequestSnapshotDropped("a snapshot was received and is being installed")
-        if self.pending_request_snapshot:
-            raise RequestSnapshotDropped("one was asked for already")
-        if not self.raft_log.match_term(self.raft_log.last_index(), self.term):
-            # Entries of a former term may be replaced: the index would mean another entry.
-            raise RequestSnapshotDropped("no entry of the present term has arrived yet")
-        self.pending_request_snapshot = max(request_index, self.raft_log.last_index())
-        _replication.send_request_snapshot(self)
+        _replication.request_snapshot(self, request_index)
 
     # -- Output ------------------------------------------------------------------------------
 
@@ -1233,11 +959,3 @@ class Raft(Settings, Generic[StorageT]):
             f"Raft(id={self.id}, {self.state.name}, term={self.term}, leader={self.leader_id}, "
             f"{self.raft_log!r})"
         )
-
-
-def _fill_in_start_index(entry: Entry, index: int) -> None:
-    """Write a Begin's real index into it: whoever made it may not have known it."""
-    change = _membership.parse_conf_change(entry)
-    if isinstance(change, ConfChange) and change.change_type == BeginMembershipChange:
-        change.start_index = index
-        entry.data = change.SerializeToString()

@@ -16,8 +16,9 @@ from typing import Generic
 
 from raft import _validate
 from raft._membership import parse_conf_change
+from raft._roles import SoftState, StateRole
 from raft.config import Config
-from raft.core import Raft, SoftState, StateRole
+from raft.core import Raft
 from raft.eraftpb import (
     BeginMembershipChange,
     ConfChange,

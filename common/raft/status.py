@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from raft.core import Raft, SoftState
+from raft._roles import SoftState
+from raft.core import Raft
 from raft.eraftpb import HardState
 from raft.progress import ProgressSet
 

@@ -456,9 +456,9 @@ _plant(
         "if True:",
     ),
     (
-        f"{_RAFT}._step_local",
-        "progress.become_probe()\n            # Its answer",
-        "pass\n            # Its answer",
+        f"{_PROGRESS}.snapshot_ended",
+        "self.become_probe()",
+        "pass",
     ),
 )
 _plant(
@@ -791,7 +791,7 @@ _plant(
     "a restarted node does not know what it had applied",
     "I5 I14 I12",
     (
-        "raft.core:Raft.__init__",
+        "raft.core:Raft._load",
         "if config.applied:",
         "if False:",
     ),

@@ -113,8 +113,8 @@ F = register(
         "a node campaigns for rollback although a Finalize stands in its log",
         (
             Edit(
-                "raft.core:Raft.campaign_for_rollback",
-                "if _membership.in_log_after_begin(self, _membership.ChangeKind.FINALIZE):",
+                "raft._membership:check_rollback_campaign",
+                "if in_log_after_begin(raft, ChangeKind.FINALIZE):",
                 "if False:",
             ),
         ),

@@ -12,9 +12,8 @@ from collections import deque
 from enum import Enum
 from typing import Any, Final
 
-from raft import RawNode
+from raft import Raft, RawNode, StateRole
 from raft._membership import LoggedChange
-from raft.core import Raft, StateRole
 from raft.eraftpb import ConfState, Entry, HardState, Message, Snapshot
 from raft.logger import NullLogger
 from raft.progress import Configuration, ProgressSet

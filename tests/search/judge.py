@@ -12,9 +12,8 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any, NamedTuple
 
-from raft import _membership
+from raft import Raft, StateRole, _membership
 from raft._membership import ChangeKind
-from raft.core import Raft, StateRole
 from raft.eraftpb import ConfChange, ConfState, Entry
 from raft.progress import CandidacyStatus, Configuration
 from tests.search.server import Server, Settings

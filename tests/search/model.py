@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, NamedTuple
 
-from raft.core import StateRole
+from raft import StateRole
 from raft.eraftpb import (
     Message,
     MessageType,

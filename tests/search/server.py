@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from raft import Config, RawNode, is_empty_snap
-from raft.core import StateRole
+from raft import Config, RawNode, StateRole, is_empty_snap
 from raft.eraftpb import (
     ConfState,
     Entry,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from raft.core import StateRole
+from raft import StateRole
 from tests.search.copying import copy_of, state_of
 from tests.search.explore import explore
 from tests.search.group import Group, Network, State

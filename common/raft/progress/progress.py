@@ -126,6 +126,17 @@ class Progress:
         """Take the snapshot for lost: it is not what to send on from."""
         self.pending_snapshot = 0
 
+    def snapshot_ended(self, *, failed: bool) -> None:
+        """The snapshot was delivered, or could not be: probe.
+
+        The answer to it, or to the next heartbeat, tells where to go on.
+        """
+        if failed:
+            self.snapshot_failure()
+        self.become_probe()
+        self.pause()
+        self.pending_request_snapshot = 0
+
     def maybe_snapshot_abort(self, first_index: int | None = None) -> bool:
         """Tell whether the follower needs no snapshot any more.
 
