@@ -13,6 +13,7 @@ from raftctl.output import format_ms
 from raftctl.views import change_text, config_text, quorum_text
 from raftwire import admin
 from raftwire.errors import Code
+from raftwire.limits import CAUGHT_UP_LAG_MAX
 
 if TYPE_CHECKING:
     from raftctl.output import Output
@@ -160,12 +161,8 @@ def progress(session: Session) -> ProgressReply:
 def caught_up(row: ProgressRow) -> bool:
     """Return whether a member follows closely enough to count: streaming, heard from, near."""
     return row.state in ("replicate", "self") and (
-        row.state == "self" or (row.recent_active and row.lag <= LAG_MAX)
+        row.state == "self" or (row.recent_active and row.lag <= CAUGHT_UP_LAG_MAX)
     )
-
-
-LAG_MAX: Final = 64
-"""Entries behind the leader at which a member counts as caught up."""
 
 
 def _note_of(row: ProgressRow) -> str:

@@ -645,7 +645,7 @@ class Daemon:
             return "its address is not known"
         try:
             dialer, _ = await dial(
-                address, self._mine(), Hello.RAFT, peer_id, security=self.operations.security
+                address, self._mine(), Hello.PROBE, peer_id, security=self.operations.security
             )
         except (OSError, RemoteError) as error:
             return f"{error} at {address}"

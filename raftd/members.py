@@ -7,6 +7,7 @@ commits. All kinds of changes come down to one: a complete target and whether to
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from raft import (
     ConfChangeReason,
     Error,
     InvalidState,
+    ProgressState,
     ProposalDropped,
     majority,
 )
@@ -26,7 +28,7 @@ from raftd.node import Node
 from raftd.views import configuration_message, phase_of
 from raftwire.envelope import CONTROL, Origin
 from raftwire.errors import AdminError, Code, Outcome
-from raftwire.limits import MEMBERS_MAX
+from raftwire.limits import CAUGHT_UP_LAG_MAX, MEMBERS_MAX
 from raftwire.peer import Announce, ControlCommand, pack_conf_context
 from raftwire.proto.admin_pb2 import MemberChangeReply, MemberChangeRequest, Quorum
 
@@ -46,6 +48,12 @@ _CODES: Final = {
     ConfChangeReason.NOT_LEADER: Code.NOT_LEADER,
     ConfChangeReason.UNKNOWN_MEMBER: Code.UNKNOWN_MEMBER,
 }
+
+_SETTLE_ELECTIONS: Final = 3
+"""Election timeouts that a new leader may take to apply what it found in its log."""
+
+_LOOK_SECONDS: Final = 0.02
+"""Between two looks at how far a learner is."""
 
 _CAMPAIGN_ELECTIONS: Final = 6
 """Election timeouts for which a node campaigns to take a change back."""
@@ -340,8 +348,33 @@ class Membership:
 
     # --- into the joint state -----------------------------------------------------------------
 
+    async def _settled(self, deadline: float) -> None:
+        """Wait until all that an earlier leader has left in this one's log is applied.
+
+        There may be a change of membership among it, so until then none is taken, and which
+        configuration is in force is not known either. It lasts a moment after an election, and is
+        no reason to send an operator away. A joint state is seen at once: with the new majority
+        dead nothing more is applied in it.
+
+        Raises:
+            AdminError: this node leads no longer.
+        """
+        node, raft = self._node, self._node.raft
+        now = asyncio.get_running_loop().time()
+        patience = min(deadline, now + _SETTLE_ELECTIONS * node.election_timeout)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(patience):
+                while (
+                    node.is_leader
+                    and not raft.prs.is_in_membership_change()
+                    and (raft.has_pending_conf() or raft.membership_log)
+                ):
+                    await node.changed()
+        self._require_leader()
+
     async def _enter(self, request: MemberChangeRequest, deadline: float) -> MemberChangeReply:
         node = self._node
+        await self._settled(deadline)
         before = node.raft.prs.to_conf_state()
         if before.voters_outgoing:
             raise AdminError(
@@ -360,6 +393,8 @@ class Membership:
             raise AdminError(
                 Code.REMOVED_MEMBER, f"id {back[0]} has left the group and may not return"
             )
+        if request.kind == Kind.PROMOTE:
+            await self._require_caught_up(request.id, deadline)
         addresses = self._addresses(target, member_ids(before))
         unreachable = await self._unreachable(target.voters, addresses)
         reply = MemberChangeReply(
@@ -397,6 +432,61 @@ class Membership:
             await self._until_promoted(target.promotable - frozenset(before.promotable), deadline)
             reply.index = node.raft.prs.config_index
         return self._finished(reply)
+
+    async def _require_caught_up(self, node_id: int, deadline: float) -> None:
+        """Refuse to count a learner in the majority that would hold up what waits for it.
+
+        It has an election timeout to show that it follows: a leader that was just elected knows of
+        nobody yet how far he is.
+
+        Raises:
+            AdminError: LEARNER_LAGGING.
+        """
+        node, raft = self._node, self._node.raft
+        patience = min(deadline, asyncio.get_running_loop().time() + node.election_timeout)
+
+        def follows() -> bool:
+            progress = raft.prs.progress.get(node_id)
+            return (
+                not node.is_leader
+                or progress is None
+                or (
+                    progress.state is ProgressState.Replicate
+                    and progress.recent_active
+                    and raft.raft_log.last_index() - progress.matched <= CAUGHT_UP_LAG_MAX
+                )
+            )
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(patience):
+                while not follows():  # noqa: ASYNC110  (nobody is woken when a follower answers)
+                    await asyncio.sleep(_LOOK_SECONDS)
+        self._require_leader()
+        progress = raft.prs.progress.get(node_id)
+        if progress is None or follows():
+            return
+        last = raft.raft_log.last_index()
+        doing = {
+            ProgressState.Probe: "it does not follow yet",
+            ProgressState.Replicate: "it follows",
+            ProgressState.Snapshot: "it takes a snapshot",
+        }[progress.state]
+        heard = "" if progress.recent_active else ", but has not been heard from lately"
+        raise AdminError(
+            Code.LEARNER_LAGGING,
+            f"node {node_id} is {last - progress.matched} entries behind the leader (it has "
+            f"{progress.matched} of {last}; at most {CAUGHT_UP_LAG_MAX} may be missing): "
+            f"{doing}{heard}",
+            hint=f"wait for it with `raftctl member promote {node_id} --wait`, and watch it with "
+            "`raftctl progress`",
+            details={
+                "lag": last - progress.matched,
+                "matched": progress.matched,
+                "last_index": last,
+                "lag_max": CAUGHT_UP_LAG_MAX,
+                "state": progress.state.name.lower(),
+            },
+        )
 
     def _addresses(self, target: Target, known: set[int]) -> dict[int, str]:
         """Return the address of every new member, and every one that changes.
@@ -516,6 +606,7 @@ class Membership:
 
     async def _leave(self, request: MemberChangeRequest, deadline: float) -> MemberChangeReply:
         node = self._node
+        await self._settled(deadline)
         before = node.raft.prs.to_conf_state()
         if not before.voters_outgoing:
             raise AdminError(Code.NOT_JOINT, "the group is not between two configurations")

@@ -79,6 +79,8 @@ class Peers:
         link = self.outbound.link(hello.node_id)
         if link is not None:
             link.hurry()
+        if hello.kind == Hello.PROBE:
+            return ProbeSession()
         if hello.kind == Hello.SNAPSHOT:
             return self.snapshots.session(hello.node_id, connection)
         former = self.connections.get(hello.node_id)
@@ -217,3 +219,14 @@ class JoinSession:
 
     def lost(self) -> None:
         """The connection is gone; the announcement is forgotten by itself after a while."""
+
+
+class ProbeSession:
+    """Who only wanted to know whether this node answers."""
+
+    def frame(self, frame: PeerFrame) -> bool:
+        """There is nothing to say."""
+        return False
+
+    def lost(self) -> None:
+        """It has heard what it wanted to."""

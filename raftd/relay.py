@@ -18,7 +18,7 @@ class Relays:
     def __init__(self, send: Callable[[int, PeerFrame], bool]) -> None:
         self._send = send
         self._next = 0
-        self._waiting: dict[int, tuple[int, asyncio.Future[Response]]] = {}
+        self._waiting: dict[int, tuple[int, bool, asyncio.Future[Response]]] = {}
 
     async def ask(
         self, peer_id: int, request: Request, seconds: float, *, query: bool = False
@@ -44,7 +44,7 @@ class Relays:
                 Code.MEMBER_UNREACHABLE, f"node {peer_id} cannot be reached; nothing was changed"
             )
         future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = (peer_id, future)
+        self._waiting[number] = (peer_id, query, future)
         try:
             async with asyncio.timeout(seconds):
                 return await future
@@ -58,7 +58,7 @@ class Relays:
 
     def answered(self, peer_id: int, number: int, answer: bytes) -> bool:
         """Take an answer; False if it makes no sense."""
-        asked, future = self._waiting.get(number, (0, None))
+        asked, _, future = self._waiting.get(number, (0, False, None))
         if future is None or asked != peer_id:
             return True  # Too late, or never asked: nobody waits.
         response = Response()
@@ -71,12 +71,15 @@ class Relays:
         return True
 
     def lost(self, peer_id: int) -> None:
-        """The link to a member is gone: what it was asked may or may not have happened."""
-        for asked, future in list(self._waiting.values()):
+        """The link to a member is gone: what it was asked may or may not have happened.
+
+        A mere question changes nothing either way, and may be asked again.
+        """
+        for asked, query, future in list(self._waiting.values()):
             if asked == peer_id and not future.done():
                 future.set_exception(
                     AdminError(
-                        Code.CONNECTION_LOST_UNKNOWN,
+                        Code.MEMBER_UNREACHABLE if query else Code.CONNECTION_LOST_UNKNOWN,
                         f"the connection to node {peer_id} broke before it answered",
                     )
                 )

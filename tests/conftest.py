@@ -61,3 +61,23 @@ def short_dir() -> Iterator[Path]:
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"seed: {config.getoption('--seed')}"
+
+
+_REASON_LINES = 12
+"""Of each failure, at the end of the run."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end why each test failed: the logs of real nodes bury it further up."""
+    failed = [
+        (report, crash)
+        for outcome in ("error", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if (crash := getattr(report.longrepr, "reprcrash", None)) is not None
+    ]
+    if failed:
+        terminalreporter.section("why")
+    for report, crash in failed:
+        terminalreporter.line(f"{report.nodeid} ({crash.path}:{crash.lineno})", bold=True)
+        for line in crash.message.splitlines()[:_REASON_LINES]:
+            terminalreporter.line(f"  {line[:1000]}")

@@ -93,3 +93,7 @@ CLUSTER_ID_BYTES: Final = 16
 ADDR_BYTES_MAX: Final = 262
 #: Members of a group, voters and learners of both configurations together.
 MEMBERS_MAX: Final = 64
+#: Entries behind the leader at which a learner still counts as caught up, and may be promoted: what
+#: a busy group appends in a fraction of a second. Much fewer are in flight to any follower under
+#: full load, which would then never count; much more would hold up the commits that wait for it.
+CAUGHT_UP_LAG_MAX: Final = 1_000

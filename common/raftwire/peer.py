@@ -234,7 +234,7 @@ def _holds(config: ConfState, node_id: int) -> bool:
 
 
 def _judge_hello(hello: Hello, mine: Expectations) -> tuple[Code, str] | None:
-    if hello.kind not in (Hello.RAFT, Hello.SNAPSHOT, Hello.JOIN):
+    if hello.kind not in (Hello.RAFT, Hello.SNAPSHOT, Hello.JOIN, Hello.PROBE):
         return Code.INVALID_REQUEST, f"unknown kind of connection: {hello.kind}"
     if hello.protocol_max < mine.protocol_min or hello.protocol_min > mine.protocol_max:
         return Code.UNSUPPORTED_VERSION, (

@@ -304,7 +304,12 @@ class LinkState:
 
 
 class Link:
-    """The connection to one peer: dials, dials again with growing delay, sends while it is up."""
+    """The connection to one peer: dials, dials again with growing delay, sends while it is up.
+
+    A peer that is said to listen elsewhere is dialed there at once, and what is open stays in use
+    until that succeeds. To hang up first would lose what is on its way, on every node at the same
+    moment, and a wrong address would cut off a member that works.
+    """
 
     def __init__(self, outbound: "Outbound", peer_id: int, address: str) -> None:
         self._outbound = outbound
@@ -312,16 +317,24 @@ class Link:
         self.peer_id = peer_id
         self.address = address
         self.state = LinkState(since=self._loop.time())
-        self._transport: asyncio.Transport | None = None
+        self._dialer: Dialer | None = None
+        self._dialed = ""
+        """The address that the open connection leads to."""
         self._wake = asyncio.Event()
         self._task = self._loop.create_task(self._run(), name=f"link-{peer_id}")
         self._said = ""
 
+    @property
+    def _transport(self) -> asyncio.Transport | None:
+        """What to write to; None: no connection, or one that is closed already."""
+        transport = None if self._dialer is None else self._dialer.transport
+        # A closed handle raises at whatever is asked of it, before anybody hears that it closed.
+        return None if transport is None or transport.is_closing() else transport
+
     def write(self, frames: Iterable[bytes]) -> bool:
         """Send ``frames`` now; False if they were dropped: no connection, or its queue is full."""
         transport = self._transport
-        # A closed handle raises at whatever is asked of it, before anybody hears that it closed.
-        if transport is None or transport.is_closing():
+        if transport is None:
             return False
         if transport.get_write_buffer_size() > PEER_QUEUE_BYTES_MAX:
             self._outbound.dropped_full += 1
@@ -333,40 +346,54 @@ class Link:
     def queued_bytes(self) -> int:
         """Bytes waiting to be sent."""
         transport = self._transport
-        if transport is None or transport.is_closing():
-            return 0
-        return transport.get_write_buffer_size()
+        return 0 if transport is None else transport.get_write_buffer_size()
 
     def hurry(self) -> None:
         """Dial now instead of after the delay: the peer has just been heard from."""
-        if self._transport is None:
+        if self._dialer is None:
+            self._wake.set()
+
+    def move(self, address: str) -> None:
+        """Take it from now on that the peer listens at ``address``."""
+        if address != self.address:
+            self.address = address
             self._wake.set()
 
     async def _run(self) -> None:
         backoff = _BACKOFF_FIRST
         while True:
+            if self._dialer is not None and self._dialed == self.address:
+                await self._woken()
+                if self._dialer is None:
+                    await self._woken(_BACKOFF_FIRST)
+                continue
             try:
-                await self._connected()
+                await self._connect()
                 backoff = _BACKOFF_FIRST
             except (OSError, RemoteError) as error:
-                self._down(_words(error))
+                self._not_connected(_words(error))
                 if isinstance(error, RefusedByPeer):
                     self._outbound.on_refused(error)
-            self._wake.clear()
-            # Jitter, so that a restarted node is not dialed by all its peers in step.
-            delay = backoff * self._outbound.random.uniform(0.5, 1.5)
-            try:
-                async with asyncio.timeout(delay):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            backoff = min(backoff * 2, _BACKOFF_LAST)
+                await self._woken(backoff)
+                backoff = min(backoff * 2, _BACKOFF_LAST)
 
-    async def _connected(self) -> None:
+    async def _woken(self, seconds: float | None = None) -> None:
+        """Wait until there is a reason to look again, about ``seconds`` at most."""
+        if seconds is not None:
+            # Jitter, so that a restarted node is not dialed by all its peers in step.
+            seconds *= self._outbound.random.uniform(0.5, 1.5)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _connect(self) -> None:
         started = self._loop.time()
-        mine = self._outbound.mine()
+        mine, address = self._outbound.mine(), self.address
         dialer, reply = await dial(
-            self.address, mine, Hello.RAFT, self.peer_id, security=self._outbound.security
+            address, mine, Hello.RAFT, self.peer_id, security=self._outbound.security
         )
         assert dialer.transport is not None
         dialer.transport.set_write_buffer_limits(high=PEER_QUEUE_BYTES_MAX)
@@ -374,44 +401,51 @@ class Link:
         state.rtt = self._loop.time() - started
         state.version, state.incarnation = reply.version, reply.incarnation
         state.reachable, state.error, state.since = True, "", self._loop.time()
-        self._transport = dialer.transport
+        former, self._dialer, self._dialed = self._dialer, dialer, address
+        if former is not None and former.transport is not None:
+            former.transport.close()
+        dialer.closed.add_done_callback(lambda _: self._lost(dialer))
         self._said = ""
         if reply.HasField("config"):
             self._outbound.on_left_out(reply.config)
-        self._outbound.log.info("peer connected", peer=self.peer_id, addr=self.address)
+        self._outbound.log.info("peer connected", peer=self.peer_id, addr=address)
         self._outbound.on_up(self.peer_id)
-        try:
-            await dialer.closed
-        finally:
-            self._transport = None
-            dialer.abort()
-        self._down("the peer closed the connection")
 
-    def _down(self, why: str) -> None:
+    def _lost(self, dialer: Dialer) -> None:
+        """A connection is gone: the one in use, or one that another has taken the place of."""
+        if self._dialer is dialer:
+            self._dialer = None
+            self._not_connected("the peer closed the connection")
+            self._wake.set()
+
+    def _not_connected(self, why: str) -> None:
         state = self.state
-        if state.reachable or not state.error:
-            state.since = self._loop.time()
-        was, state.reachable, state.error = state.reachable, False, why
+        still_up = self._dialer is not None
+        was = state.reachable
+        if not still_up:
+            if was or not state.error:
+                state.since = self._loop.time()
+            state.reachable, state.error = False, why
         if why != self._said:
             # Once per reason: a peer that is down for a day is one line, not a day of them.
             self._said = why
             self._outbound.log.warning(
-                "peer unreachable", peer=self.peer_id, addr=self.address, reason=why
-            )
-        if was:
+                "new address of a peer not reached" if still_up else "peer unreachable",
+                peer=self.peer_id, addr=self.address, reason=why,
+            )  # fmt: skip
+        if was and not still_up:
             self._outbound.on_down(self.peer_id)
 
     def hang_up(self) -> None:
         """Close what is open, and dial anew."""
-        if self._transport is not None:
-            self._transport.close()
+        if self._dialer is not None and self._dialer.transport is not None:
+            self._dialer.transport.close()
 
     def close(self) -> None:
         """Stop dialing and close what is open, after what was written."""
         self._task.cancel()
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
+        self.hang_up()
+        self._dialer = None
 
 
 def _words(error: BaseException) -> str:
@@ -467,11 +501,10 @@ class Outbound:
             if peer_id in self._leaving:
                 self._leaving.pop(peer_id).cancel()
             link = self._links.get(peer_id)
-            if link is not None and link.address == address:
-                continue
             if link is not None:
-                self._end(link)
-            self._links[peer_id] = Link(self, peer_id, address)
+                link.move(address)
+            else:
+                self._links[peer_id] = Link(self, peer_id, address)
         for peer_id in self._links.keys() - addresses.keys() - self._leaving.keys():
             # Kept for a moment: the message that says that it left is still to be sent.
             self._leaving[peer_id] = loop.call_later(_FAREWELL, self._drop, peer_id)
@@ -479,15 +512,13 @@ class Outbound:
     def _drop(self, peer_id: int) -> None:
         self._leaving.pop(peer_id, None)
         link = self._links.pop(peer_id, None)
-        if link is not None:
-            self._end(link)
-
-    def _end(self, link: Link) -> None:
+        if link is None:
+            return
         link.close()
         if link.state.reachable:
             link.state.reachable = False
             # Whoever waits for an answer to what went over it waits in vain.
-            self.on_down(link.peer_id)
+            self.on_down(peer_id)
 
     def hang_up(self) -> None:
         """Close what is open; the links dial anew at once."""

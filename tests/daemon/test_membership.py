@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from raftwire import AdminError, Client, Code, admin
 from raftwire.admin import MemberKind
 from raftwire.proto.admin_pb2 import MemberChangeReply
-from tests.harness.processes import Cluster, Writers, check_written, cluster, wait_for
+from tests.harness.processes import Cluster, Writers, check_written, cluster, free_port, wait_for
 
 
 @pytest.fixture
@@ -141,19 +143,53 @@ def test_what_is_refused(group: Cluster) -> None:
         change(client, "finalize")
 
 
-def test_an_address_can_be_changed(group: Cluster) -> None:
-    moved = group.follower()
-    with group[group.leader()].client(30.0) as client:
-        change(
-            client,
-            "set_addr",
-            member=moved,
-            addr=group[moved].address.replace("127.0.0.1", "localhost"),
-        )
-        wait_for(
-            "the new address to be used",
-            lambda: any(
-                p.id == moved and p.addr.startswith("localhost:") and p.reachable
-                for p in client.status().peers
-            ),
-        )
+@pytest.mark.parametrize("who", ["leader", "follower"])
+def test_an_address_can_be_changed(group: Cluster, who: str) -> None:
+    """Nobody hears of it by a broken connection: neither the group nor who asked for it."""
+    leader, asked = group.leader(), group.follower()
+    moved = leader if who == "leader" else asked
+    wait_for("everybody to be linked", lambda: all(linked(group, n) for n in (1, 2, 3)))
+    before = {node.id: node.last_lines(10_000) for node in group.running()}
+    port = group[moved].address.rpartition(":")[2]
+    with group[asked].client(30.0) as client:
+        for host in ("localhost", "127.0.0.1", "localhost"):
+            change(client, "set_addr", member=moved, addr=f"{host}:{port}")
+    for node_id in {1, 2, 3} - {moved}:
+        wait_for("the new address to be used", partial(connected, group, node_id, moved))
+    for node in group.running():
+        said = node.last_lines(10_000).removeprefix(before[node.id])
+        assert "peer unreachable" not in said, said
+
+
+def linked(group: Cluster, node_id: int) -> bool:
+    """Whether a node is connected to all others."""
+    status = group[node_id].status()
+    return status is not None and len(status.peers) == 2 and all(p.reachable for p in status.peers)
+
+
+def connected(group: Cluster, node_id: int, peer_id: int) -> bool:
+    """Whether a node has dialed a peer at the address that the test gave it last."""
+    status = group[node_id].status()
+    peer = next((p for p in status.peers if p.id == peer_id), None) if status else None
+    lines = [
+        line for line in group[node_id].last_lines(10_000).splitlines() if "peer connected" in line
+    ]
+    dialed = [json.loads(line) for line in lines]
+    last = [line["addr"] for line in dialed if line["peer"] == peer_id][-1]
+    return peer is not None and peer.reachable and last == peer.addr and "localhost" in last
+
+
+def test_an_address_that_leads_nowhere_cuts_nobody_off(group: Cluster) -> None:
+    """The connection to where the member still is lasts until it breaks by itself."""
+    leader, moved = group.leader(), group.follower()
+    nowhere = f"127.0.0.1:{free_port()}"
+    with group[leader].client(30.0) as client:
+        with pytest.raises(AdminError) as caught:
+            change(client, "set_addr", member=moved, addr=nowhere)
+        assert caught.value.code == Code.MEMBER_UNREACHABLE
+        change(client, "set_addr", member=moved, addr=nowhere, unsafe=True)
+        index = client.propose(b"after").index
+        with group[moved].client(30.0) as at_moved:
+            at_moved.wait("applied", index=index)
+        change(client, "set_addr", member=moved, addr=group[moved].address)
+    assert linked(group, leader)

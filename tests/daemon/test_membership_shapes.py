@@ -9,6 +9,7 @@ import sys
 
 from raftwire import Code
 from raftwire.errors import ExitCode
+from raftwire.limits import CAUGHT_UP_LAG_MAX
 from tests.cli.conftest import Ran
 from tests.daemon.reshaping import (
     configuration,
@@ -100,7 +101,18 @@ def test_the_commands_for_one_member() -> None:
             done(ctl(group, 1, *add), "ADDED 4 as a voter")
             same_configuration(group, (1, 2, 3, 4), voters=[1, 2, 3, 4])
             done(ctl(group, 2, "member", "demote", "4"), "DEMOTED 4")
+            group[4].signal(signal.SIGSTOP)
+            try:
+                with group[1].client() as client:
+                    more = [b"%d" % n for n in range(CAUGHT_UP_LAG_MAX + 100)]
+                    assert all(one.error is None for one in client.propose_many(more))
+                lags = ctl(group, 2, "member", "promote", "4", "--json")
+                refused(lags, Code.LEARNER_LAGGING, "node 4 is", "behind", "promote 4 --wait")
+            finally:
+                group[4].signal(signal.SIGCONT)
             done(ctl(group, 2, "member", "promote", "4", "--wait"), "PROMOTED 4")
+            # The leader dies, and who asks for the change need not know of it.
+            lead(group, 3)
             group[3].kill()
             done(
                 ctl(group, 1, "member", "replace", "3", f"5={group[5].address}"), "REPLACED 3 by 5"

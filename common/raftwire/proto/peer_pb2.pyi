@@ -16,10 +16,12 @@ class Hello(_message.Message):
         RAFT: _ClassVar[Hello.Kind]
         SNAPSHOT: _ClassVar[Hello.Kind]
         JOIN: _ClassVar[Hello.Kind]
+        PROBE: _ClassVar[Hello.Kind]
     KIND_UNSPECIFIED: Hello.Kind
     RAFT: Hello.Kind
     SNAPSHOT: Hello.Kind
     JOIN: Hello.Kind
+    PROBE: Hello.Kind
     MAGIC_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_MIN_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_MAX_FIELD_NUMBER: _ClassVar[int]
