@@ -75,6 +75,10 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "group settings not changed": ("config", "What the leader was told cannot be."),
     # Peers.
     "peer connected": ("peer", "The link to a member is up."),
+    "new address of a peer not reached": (
+        "peer",
+        "A member is said to listen elsewhere and does not; the open connection serves on.",
+    ),
     "peer unreachable": ("peer", "The link to a member is down; said once for each reason."),
     "peer connection refused": ("peer", "Somebody was turned away; the first, then every 100th."),
     "refused a message": ("peer", "A member sent what no honest one sends; as above."),

@@ -280,7 +280,8 @@ def valid_conf_change(change: ConfChange) -> bool:
 def valid_conf_state(state: ConfState) -> bool:
     """Whether somebody votes, no id is twice in a role, and none both votes and learns."""
     groups = (state.voters, state.learners, state.voters_outgoing, state.learners_next)
-    for group in (*groups, state.learners_outgoing, state.promotable):
+    marked = (state.promotable, state.promotable_outgoing)
+    for group in (*groups, state.learners_outgoing, *marked):
         if (
             len(group) > MEMBERS_MAX
             or len(set(group)) != len(group)

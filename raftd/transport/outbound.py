@@ -420,20 +420,20 @@ class Link:
 
     def _not_connected(self, why: str) -> None:
         state = self.state
-        still_up = self._dialer is not None
+        news, self._said = why != self._said, why
+        log, about = self._outbound.log, {"peer": self.peer_id, "addr": self.address, "reason": why}
+        if self._dialer is not None:
+            if news:
+                log.warning("new address of a peer not reached", **about)
+            return
         was = state.reachable
-        if not still_up:
-            if was or not state.error:
-                state.since = self._loop.time()
-            state.reachable, state.error = False, why
-        if why != self._said:
+        if was or not state.error:
+            state.since = self._loop.time()
+        state.reachable, state.error = False, why
+        if news:
             # Once per reason: a peer that is down for a day is one line, not a day of them.
-            self._said = why
-            self._outbound.log.warning(
-                "new address of a peer not reached" if still_up else "peer unreachable",
-                peer=self.peer_id, addr=self.address, reason=why,
-            )  # fmt: skip
-        if was and not still_up:
+            log.warning("peer unreachable", **about)
+        if was:
             self._outbound.on_down(self.peer_id)
 
     def hang_up(self) -> None:

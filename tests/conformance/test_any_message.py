@@ -40,6 +40,7 @@ CONF_STATES = st.builds(
     begin_index=SMALL,
     config_index=SMALL,
     promotable=st.lists(IDS, max_size=2),
+    promotable_outgoing=st.lists(IDS, max_size=2),
     removed=st.lists(IDS, max_size=2),
     successor=IDS,
 )

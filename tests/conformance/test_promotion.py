@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from raft.eraftpb import (
     AddLearnerNode,
     MsgAppendResponse,
@@ -142,3 +144,50 @@ def test_marks_belong_to_learners_only() -> None:
     leader.raft.prs.promotable = frozenset([2])
     leader.raft.add_node(2)
     assert leader.raft.prs.promotable == frozenset()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_rollback_restores_the_marks_as_they_were(restarted: bool) -> None:
+    # 4 and 5 are learners, 4 with a mark, and both are kept from catching up. The change makes 4
+    # leave and marks 5; taking it back takes that back, too.
+    network = Network(1, 2, 3)
+    network.elect(1)
+    change(network, v1(AddLearnerNode, 4, promote_when_caught_up=True))
+    change(network, v1(AddLearnerNode, 5))
+    network[1].node.propose_membership_change(([1, 2], [5]), auto_finalize=False, promotable=[5])
+    network.run()
+    network.tick(2)
+    joint = network[1].raft.prs
+    assert joint.promotable == {5}
+    assert joint.promotable_outgoing == {4}
+    if restarted:
+        for node_id in (1, 2, 3):
+            network[node_id].restart()
+        network.elect(1)
+        assert network[1].raft.prs.promotable_outgoing == {4}
+    network[1].node.propose_rollback()
+    network.run()
+    network.tick(times=2)
+    assert shapes(network) == {"(1 2 3 | 4 5)"}
+    for node_id in (1, 2, 3):
+        prs = network[node_id].raft.prs
+        assert prs.promotable == {4}
+        assert not prs.promotable_outgoing
+    # And they still mean something: the one that catches up is promoted, the other is not.
+    for node_id in (4, 5):
+        network.add(node_id)
+    network.tick(times=6)
+    assert shapes(network) == {"(1 2 3 4 | 5)"}
+
+
+def test_a_finalized_change_leaves_the_marks_of_its_target() -> None:
+    network = Network(1, 2)
+    network.elect(1)
+    change(network, v1(AddLearnerNode, 4, promote_when_caught_up=True))
+    change(network, v1(AddLearnerNode, 5))
+    network[1].node.propose_membership_change(([1, 2], [5]), promotable=[5])
+    network.run()
+    network.tick(times=2)
+    prs = network[1].raft.prs
+    assert prs.promotable == {5}
+    assert not prs.promotable_outgoing

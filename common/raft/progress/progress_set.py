@@ -44,6 +44,7 @@ class ProgressSet:
         "next_configuration",
         "progress",
         "promotable",
+        "promotable_outgoing",
         "removed",
         "successor",
     )
@@ -61,6 +62,8 @@ class ProgressSet:
         """Index of the last entry that changed the configuration."""
         self.promotable: frozenset[int] = frozenset()
         """Learners that are to become voters when they have caught up."""
+        self.promotable_outgoing: frozenset[int] = frozenset()
+        """While joint: which learners of C_old were `promotable` before the change began."""
         self.removed: frozenset[int] = frozenset()
         """Ids that have left and may not return: their log and vote may be gone."""
         self.successor = 0
@@ -216,6 +219,7 @@ class ProgressSet:
         """
         target.valid()
         self._refuse_while_joint("begin a membership change")
+        self.promotable_outgoing = self.promotable
         self.next_configuration = target
         self._keep_exactly(self.configuration.ids() | target.ids(), fresh)
 
@@ -232,11 +236,17 @@ class ProgressSet:
     def rollback_membership_change(self) -> frozenset[int]:
         """Leave the joint state for C_old; return whom C_new had wanted to add.
 
+        The marks *promote when caught up* are again what they were before the change began. They
+        say which members C_old is to have, so they are part of what is taken back: a mark that
+        C_new dropped returns, one that it added goes. To keep only what both had, or to drop all,
+        would leave a learner that someone still waits for one for ever, and nobody would be told.
+
         Raises:
             NoPendingMembershipChange: not joint.
         """
         if self.next_configuration is None:
             raise NoPendingMembershipChange
+        self.promotable = self.promotable_outgoing
         return self._leave_joint(self.configuration)
 
     def _leave_joint(self, remaining: Configuration) -> frozenset[int]:
@@ -244,6 +254,7 @@ class ProgressSet:
         everyone = self.configuration.ids() | self.next_configuration.ids()
         self.configuration, self.next_configuration = remaining, None
         self.auto_leave, self.begin_index, self.successor = False, 0, 0
+        self.promotable_outgoing = frozenset()
         self._old_alone = False
         self._keep_exactly(remaining.ids(), None)
         return everyone - remaining.ids()
@@ -273,6 +284,7 @@ class ProgressSet:
         self.begin_index = conf_state.begin_index
         self.config_index = conf_state.config_index
         self.promotable = frozenset(conf_state.promotable)
+        self.promotable_outgoing = frozenset(conf_state.promotable_outgoing)
         self.removed = frozenset(conf_state.removed)
         self.successor = conf_state.successor
         self._old_alone = False
@@ -286,7 +298,7 @@ class ProgressSet:
         """The configuration in force in the form that is stored and sent.
 
         While joint, `voters` are C_new's and `voters_outgoing` C_old's, as in etcd and the crate's
-        0.7; `learners_outgoing` adds what a rollback has to restore.
+        0.7; `learners_outgoing` and `promotable_outgoing` add what a rollback has to restore.
         """
         old, new = self.configuration, self.next_configuration
         conf_state = ConfState(
@@ -303,6 +315,7 @@ class ProgressSet:
         conf_state.learners.extend(sorted(new.learners - old.voters))
         conf_state.learners_next.extend(sorted(new.learners & old.voters))
         conf_state.learners_outgoing.extend(sorted(old.learners))
+        conf_state.promotable_outgoing.extend(sorted(self.promotable_outgoing))
         conf_state.auto_leave = self.auto_leave
         conf_state.begin_index = self.begin_index
         conf_state.successor = self.successor
@@ -313,6 +326,7 @@ class ProgressSet:
         new = self.next_configuration
         # Only who is, or is to be, a learner can become a voter when it has caught up.
         self.promotable &= (new or self.configuration).learners
+        self.promotable_outgoing &= self.configuration.learners if new else frozenset()
         if new is None or self._old_alone:
             self._rule = (self.configuration.voters,)
         else:

@@ -168,7 +168,7 @@ class HardState(_message.Message):
     def __init__(self, term: _Optional[int] = ..., vote: _Optional[int] = ..., commit: _Optional[int] = ...) -> None: ...
 
 class ConfState(_message.Message):
-    __slots__ = ("voters", "learners", "voters_outgoing", "learners_next", "auto_leave", "learners_outgoing", "begin_index", "config_index", "promotable", "removed", "successor")
+    __slots__ = ("voters", "learners", "voters_outgoing", "learners_next", "auto_leave", "learners_outgoing", "begin_index", "config_index", "promotable", "removed", "successor", "promotable_outgoing")
     VOTERS_FIELD_NUMBER: _ClassVar[int]
     LEARNERS_FIELD_NUMBER: _ClassVar[int]
     VOTERS_OUTGOING_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +180,7 @@ class ConfState(_message.Message):
     PROMOTABLE_FIELD_NUMBER: _ClassVar[int]
     REMOVED_FIELD_NUMBER: _ClassVar[int]
     SUCCESSOR_FIELD_NUMBER: _ClassVar[int]
+    PROMOTABLE_OUTGOING_FIELD_NUMBER: _ClassVar[int]
     voters: _containers.RepeatedScalarFieldContainer[int]
     learners: _containers.RepeatedScalarFieldContainer[int]
     voters_outgoing: _containers.RepeatedScalarFieldContainer[int]
@@ -191,7 +192,8 @@ class ConfState(_message.Message):
     promotable: _containers.RepeatedScalarFieldContainer[int]
     removed: _containers.RepeatedScalarFieldContainer[int]
     successor: int
-    def __init__(self, voters: _Optional[_Iterable[int]] = ..., learners: _Optional[_Iterable[int]] = ..., voters_outgoing: _Optional[_Iterable[int]] = ..., learners_next: _Optional[_Iterable[int]] = ..., auto_leave: _Optional[bool] = ..., learners_outgoing: _Optional[_Iterable[int]] = ..., begin_index: _Optional[int] = ..., config_index: _Optional[int] = ..., promotable: _Optional[_Iterable[int]] = ..., removed: _Optional[_Iterable[int]] = ..., successor: _Optional[int] = ...) -> None: ...
+    promotable_outgoing: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, voters: _Optional[_Iterable[int]] = ..., learners: _Optional[_Iterable[int]] = ..., voters_outgoing: _Optional[_Iterable[int]] = ..., learners_next: _Optional[_Iterable[int]] = ..., auto_leave: _Optional[bool] = ..., learners_outgoing: _Optional[_Iterable[int]] = ..., begin_index: _Optional[int] = ..., config_index: _Optional[int] = ..., promotable: _Optional[_Iterable[int]] = ..., removed: _Optional[_Iterable[int]] = ..., successor: _Optional[int] = ..., promotable_outgoing: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ConfChange(_message.Message):
     __slots__ = ("id", "change_type", "node_id", "context", "configuration", "start_index", "hold", "successor", "expected_config_index", "promote_when_caught_up")

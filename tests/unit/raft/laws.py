@@ -24,6 +24,7 @@ def check(prs: ProgressSet) -> None:
     assert dict(prs.iter()) == prs.progress
     assert prs.is_in_membership_change() == (new is not None)
     assert prs.promotable <= (new or old).learners
+    assert prs.promotable_outgoing <= (old.learners if new else frozenset())
     if new is None:
         assert prs.quorum_rule == (old.voters,)
         assert (prs.begin_index, prs.successor, prs.auto_leave) == (0, 0, False)

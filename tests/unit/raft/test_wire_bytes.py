@@ -85,6 +85,7 @@ GOLDEN: dict[str, tuple[ProtoMessage, bytes]] = {
             promotable=[8],
             removed=[9, 10],
             successor=1,
+            promotable_outgoing=[11],
         ),
         b"\x0a\x01\x01"
         b"\x1a\x02\x02\x03"  # 3 voters_outgoing
@@ -95,7 +96,8 @@ GOLDEN: dict[str, tuple[ProtoMessage, bytes]] = {
         b"\xb0\x06\x07"  # 102 config_index
         b"\xba\x06\x01\x08"  # 103 promotable
         b"\xc2\x06\x02\x09\x0a"  # 104 removed
-        b"\xc8\x06\x01",  # 105 successor
+        b"\xc8\x06\x01"  # 105 successor
+        b"\xd2\x06\x01\x0b",  # 106 promotable_outgoing
     ),
     "snapshot": (
         Snapshot(
