@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from raftwire.limits import CAUGHT_UP_LAG_MAX
 from raftwire.proto.admin_pb2 import (
     Configuration,
     Error,
@@ -162,7 +163,7 @@ def test_add_prints_how_the_new_node_is_started(node: FakeNode, ctl: Ctl) -> Non
 class Group:
     """A made-up group that catches up: each look at the progress finds members further."""
 
-    def __init__(self, node: FakeNode, start: Configuration, behind: int = 300) -> None:
+    def __init__(self, node: FakeNode, start: Configuration, behind: int = 3000) -> None:
         self.config = start
         self.behind = behind
         self.kinds: list[int] = []
@@ -171,15 +172,15 @@ class Group:
         node.answer("member_change", self.change)
 
     def progress(self, request: Request) -> Response:
-        self.behind = max(0, self.behind - 100)
+        self.behind = max(0, self.behind - 1000)
         rows = [
             ProgressRow(
-                id=i, state="replicate", matched=max(0, 1000 - self.behind), lag=self.behind,
+                id=i, state="replicate", matched=max(0, 10_000 - self.behind), lag=self.behind,
                 recent_active=True,
             )
             for i in [*self.config.voters, *self.config.learners]
         ]  # fmt: skip
-        reply = ProgressReply(leader=1, last_index=1000, rows=rows, config=self.config)
+        reply = ProgressReply(leader=1, last_index=10_000, rows=rows, config=self.config)
         return Response(progress=reply)
 
     def change(self, request: Request) -> Response:
@@ -212,7 +213,7 @@ def test_change_does_it_all(node: FakeNode, ctl: Ctl) -> None:
     # Each step starts from what the one before made; somebody else's change would be noticed.
     expected = [request.expect_config for request in sent(node)]
     assert expected == [980, 980, 981, 981]
-    assert group.behind <= 64
+    assert group.behind <= CAUGHT_UP_LAG_MAX
     assert ran.data["steps"] == [
         "added 4 as a learner at index 981",
         "added 5 as a learner at index 981",
@@ -239,7 +240,7 @@ def test_change_refuses_while_another_goes_on(node: FakeNode, ctl: Ctl) -> None:
 
 
 def test_members_that_never_catch_up_are_named(node: FakeNode, ctl: Ctl) -> None:
-    group = Group(node, config(1, 2, 3, index=980), behind=10_000_000)
+    group = Group(node, config(1, 2, 3, index=980), behind=100_000_000)
     ran = ctl("member", "change", "--voters", "1,2,4", "--timeout", "300ms", "--json")
     assert ran.code == 4
     assert ran.json["error"]["code"] == "LEARNER_LAGGING"
