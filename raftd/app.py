@@ -48,7 +48,7 @@ from raftd.snapshots import Snapshots
 from raftd.state_machine import UnknownStateMachine, create
 from raftd.storage import Identity, IdentityError, LogStore
 from raftd.transport.inbound import Inbound
-from raftd.transport.outbound import Dialer, Outbound, dial
+from raftd.transport.outbound import Dialer, Outbound, Patience, dial
 from raftd.transport.security import SecurityError
 from raftd.upkeep import Upkeep
 from raftd.views import now_ms
@@ -374,6 +374,7 @@ class Daemon:
             on_refused=self._refused,
             on_left_out=lambda config: self.node.left_out(config),  # noqa: PLW0108
             security=self.operations.security,
+            patience=Patience.between_members(config.election_timeout),
         )
         self._unreported: set[int] = set()
         self.node = node = Node(

@@ -10,7 +10,7 @@ import random
 import socket
 import ssl
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -39,14 +39,65 @@ from raftwire.peer import (
     parse_hello_reply,
 )
 
-_CONNECT_TIMEOUT: Final = 3.0
 _BACKOFF_FIRST: Final = 0.05
-_BACKOFF_LAST: Final = 2.0
 _FAREWELL: Final = 3.0
 """Seconds that the link to a member that left is kept, so that it hears that it left."""
 
 _MESSAGES_TAG: Final = b"\x0a"
 """Field 1 (messages) of PeerFrame, length-delimited: frames are joined from encoded messages."""
+
+
+def _clamp(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a connection may be silent before it is given up, in seconds.
+
+    The defaults suit whoever dials once. A link between members goes by the election timeout, or it
+    would keep the group waiting when a network heals: TCP doubles its pauses while nothing comes
+    through, so after a cut of some seconds it lies still for as long again; measured with packets
+    dropped for three seconds, a link came back up to 2.4 s later, with an election timeout of half
+    a second. Asking the kernel for shorter pauses (TCP_RTO_MAX_MS) needs Linux 6.15 and does not
+    go below a second, so a link that got no answer is given up and dialed anew.
+
+    Attributes:
+        connect: Until a connection stands, TLS included.
+        hello: Until the hello is answered.
+        unanswered: That sent bytes may go without an acknowledgement, or a window stay shut.
+        pause_max: Between two attempts, on average.
+    """
+
+    connect: float = 3.0
+    hello: float = HELLO_TIMEOUT_MS / 1000
+    unanswered: float = 10.0
+    pause_max: float = 2.0
+
+    @classmethod
+    def between_members(cls, election_timeout: float) -> "Patience":
+        """Return that of a link: what it loses by waiting is less than one election takes."""
+        usual = cls()
+        return cls(
+            connect=_clamp(election_timeout, 0.5, usual.connect),
+            hello=_clamp(2 * election_timeout, 1.0, usual.hello),
+            unanswered=_clamp(election_timeout, 0.5, usual.unanswered),
+            pause_max=_clamp(election_timeout / 2, 0.1, usual.pause_max),
+        )
+
+    def pauses(self, rng: random.Random) -> Iterator[float]:
+        """Yield the pauses between attempts, growing, with jitter.
+
+        Without it a restarted node would be dialed by all its peers in step.
+        """
+        pause = _BACKOFF_FIRST
+        while True:
+            yield pause * rng.uniform(0.5, 1.5)
+            pause = min(pause * 2, self.pause_max)
+
+
+ONCE: Final = Patience()
+"""Of who dials once, and tells somebody if that fails."""
 
 
 def _varint(number: int) -> bytes:
@@ -109,8 +160,12 @@ def _split(messages: Sequence[Message]) -> Iterable[Message]:
             index, log_term = entries[-1].index, entries[-1].term
 
 
-def tune(transport: asyncio.BaseTransport) -> None:
-    """Set a peer connection's options: no delay, and a dead peer is noticed in seconds."""
+def tune(transport: asyncio.BaseTransport, unanswered: float = ONCE.unanswered) -> None:
+    """Set a peer connection's options: no delay, and a dead peer is noticed in seconds.
+
+    Args:
+        unanswered: After how many seconds without an acknowledgement it is closed.
+    """
     sock = transport.get_extra_info("socket")
     if sock is None or sock.family == socket.AF_UNIX:
         return
@@ -121,7 +176,7 @@ def tune(transport: asyncio.BaseTransport) -> None:
         ("TCP_KEEPINTVL", 2),
         ("TCP_KEEPCNT", 3),
         # Also bounds how long a peer may leave its window shut.
-        ("TCP_USER_TIMEOUT", 10_000),
+        ("TCP_USER_TIMEOUT", round(unanswered * 1000)),
     ):
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
@@ -134,6 +189,7 @@ class Dialer(asyncio.Protocol):
         mine: Who this node is.
         to: The node to reach; 0 in a JOIN.
         on_frame: Called with each later frame's bytes; None: the other side has nothing to say.
+        patience: When it is given up.
     """
 
     def __init__(
@@ -143,8 +199,10 @@ class Dialer(asyncio.Protocol):
         to: int,
         on_frame: Callable[[bytes], None] | None = None,
         security: Security = PLAINTEXT,
+        patience: Patience = ONCE,
     ) -> None:
         loop = asyncio.get_running_loop()
+        self._patience = patience
         self._mine = mine
         self._to = to
         self._hello = encode_frame(make_hello(mine, to, kind).SerializeToString())
@@ -162,7 +220,7 @@ class Dialer(asyncio.Protocol):
         """Say hello."""
         transport = cast(asyncio.Transport, transport)  # uvloop's are not subclasses of it.
         self.transport = transport
-        tune(transport)
+        tune(transport, self._patience.unanswered)
         encryption = transport.get_extra_info("ssl_object")
         try:
             certificate = None if encryption is None else encryption.getpeercert()
@@ -252,6 +310,7 @@ async def dial(
     to: int = 0,
     on_frame: Callable[[bytes], None] | None = None,
     security: Security = PLAINTEXT,
+    patience: Patience = ONCE,
 ) -> tuple[Dialer, HelloReply]:
     """Connect, say hello and return the connection and its answer.
 
@@ -266,9 +325,9 @@ async def dial(
     # The server's name is in its certificate as an id, not as a host.
     name = None if context is None else ""
     try:
-        async with asyncio.timeout(_CONNECT_TIMEOUT):
+        async with asyncio.timeout(patience.connect):
             _, dialer = await loop.create_connection(
-                lambda: Dialer(mine, kind, to, on_frame, security),
+                lambda: Dialer(mine, kind, to, on_frame, security, patience),
                 host,
                 port,
                 ssl=context,
@@ -277,9 +336,9 @@ async def dial(
     except ssl.SSLError as error:
         raise ConnectionRefusedError(why_not(error)) from None
     except TimeoutError:
-        raise TimeoutError(f"no connection within {_CONNECT_TIMEOUT:g} s") from None
+        raise TimeoutError(f"no connection within {patience.connect:g} s") from None
     try:
-        async with asyncio.timeout(HELLO_TIMEOUT_MS / 1000):
+        async with asyncio.timeout(patience.hello):
             return dialer, await dialer.accepted
     except TimeoutError:
         dialer.abort()
@@ -360,28 +419,25 @@ class Link:
             self._wake.set()
 
     async def _run(self) -> None:
-        backoff = _BACKOFF_FIRST
+        outbound = self._outbound
+        pauses = outbound.patience.pauses(outbound.random)
         while True:
             if self._dialer is not None and self._dialed == self.address:
                 await self._woken()
                 if self._dialer is None:
-                    await self._woken(_BACKOFF_FIRST)
+                    await self._woken(next(pauses))
                 continue
             try:
                 await self._connect()
-                backoff = _BACKOFF_FIRST
+                pauses = outbound.patience.pauses(outbound.random)
             except (OSError, RemoteError) as error:
                 self._not_connected(_words(error))
                 if isinstance(error, RefusedByPeer):
-                    self._outbound.on_refused(error)
-                await self._woken(backoff)
-                backoff = min(backoff * 2, _BACKOFF_LAST)
+                    outbound.on_refused(error)
+                await self._woken(next(pauses))
 
     async def _woken(self, seconds: float | None = None) -> None:
-        """Wait until there is a reason to look again, about ``seconds`` at most."""
-        if seconds is not None:
-            # Jitter, so that a restarted node is not dialed by all its peers in step.
-            seconds *= self._outbound.random.uniform(0.5, 1.5)
+        """Wait until there is a reason to look again, ``seconds`` at most."""
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -393,7 +449,12 @@ class Link:
         started = self._loop.time()
         mine, address = self._outbound.mine(), self.address
         dialer, reply = await dial(
-            address, mine, Hello.RAFT, self.peer_id, security=self._outbound.security
+            address,
+            mine,
+            Hello.RAFT,
+            self.peer_id,
+            security=self._outbound.security,
+            patience=self._outbound.patience,
         )
         assert dialer.transport is not None
         dialer.transport.set_write_buffer_limits(high=PEER_QUEUE_BYTES_MAX)
@@ -464,6 +525,7 @@ class Outbound:
         on_up, on_down: Called with a peer's id when its link comes up or is lost.
         on_refused: Called when a peer does not want to talk to this node.
         on_left_out: Called with a peer's configuration if it does not hold this node.
+        patience: When links are given up and dialed anew.
     """
 
     def __init__(
@@ -478,8 +540,10 @@ class Outbound:
         on_refused: Callable[[RefusedByPeer], None],
         on_left_out: Callable[[ConfState], None],
         security: Security = PLAINTEXT,
+        patience: Patience = ONCE,
     ) -> None:
         self.mine = mine
+        self.patience = patience
         self.log = log
         self.security = security
         self.random = random.Random()  # noqa: S311  (spreads reconnects, guards nothing)
