@@ -26,7 +26,7 @@ make coverage  run the library's tests and show what they cover; less than 95 % 
 make lint      format, lint and types only
 make format    format the code
 make proto     regenerate the code of the .proto files
-make manual    write the manual pages and shell completions anew
+make manual    write what is made from the code anew: manual pages, completions, schemas, asyncio calls
 make lock      resolve requirements.lock anew from pyproject.toml (needs uv)
 make wheel     build dist/*.whl
 make clean     remove what the above leave behind, .venv excepted
@@ -126,6 +126,7 @@ proto: setup
 manual: setup
 	$(BIN)/python -m tests.house.shipped
 	$(BIN)/python -m tests.house.schemas
+	$(BIN)/python -m tests.house.asynced
 
 .PHONY: wheel
 wheel: setup

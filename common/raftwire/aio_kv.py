@@ -1,4 +1,7 @@
-"""The key-value commands of the asyncio client."""
+"""The key-value commands of the asyncio client.
+
+Made from client_kv.py by ``python -m tests.house.asynced``: change that one.
+"""
 
 from __future__ import annotations
 
@@ -142,8 +145,8 @@ class AsyncKv:
             request = kv.range_(key, end, limit=ask, after=after, keys_only=keys_only)
             reply = await self._client.query(request, consistency=consistency, timeout=timeout)
             result = kv.read_query(reply.result)
-            for pair in result.kvs:
-                yield pair
+            for one in result.kvs:
+                yield one
             if limit:
                 left -= len(result.kvs)
                 if left <= 0:
@@ -199,5 +202,5 @@ class AsyncKv:
 
         client = self._client
         async for reply in client.resumed(call_from, start_revision, position_after, timeout):
-            for event in kv.read_events(reply.data).events:
-                yield event
+            for one in kv.read_events(reply.data).events:
+                yield one

@@ -372,7 +372,8 @@ _FACTS: dict[str, CodeFacts] = {
     Code.PRECONDITION: _no(_REJECTED, "look at the state as it is now, then decide again"),
     Code.COMPACTED: _no(
         _REJECTED,
-        "start at the first index that is still kept; proposals alone (type normal) may be kept longer",
+        "start at the first index that is still kept; proposals alone (type normal) may be kept "
+        "longer",
     ),
     Code.OUT_OF_RANGE: _no(_REJECTED, "see the bounds with `raftctl log stat`"),
     Code.REFUSED: _no(_FAILED, ""),

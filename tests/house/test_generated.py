@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from raftwire import AsyncClient, AsyncKv, Client, Kv
+from tests.house import asynced
 from tests.house.tree import ROOT, project_files
 
 COMMON = ROOT / "common"
@@ -58,3 +61,19 @@ def test_generated_code_is_fresh(proto: Path, tmp_path: Path) -> None:
 def test_no_field_is_a_python_keyword(proto: Path) -> None:
     stub = (COMMON / proto.with_name(proto.stem + "_pb2.pyi")).read_text()
     assert "**kwargs" not in stub, f"{proto} has a field that cannot be written in Python"
+
+
+@pytest.mark.parametrize("path", sorted(asynced.files()), ids=lambda path: path.name)
+def test_the_asyncio_calls_are_those_of_the_blocking_client(path: Path) -> None:
+    assert path.read_text() == asynced.files()[path], "run: make manual"
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    for one, other in ((Client, AsyncClient), (Kv, AsyncKv)):
+        names = {n for n, _ in inspect.getmembers(one, inspect.isfunction) if n[0] != "_"}
+        others = {n for n, _ in inspect.getmembers(other, inspect.isfunction) if n[0] != "_"}
+        # How a connection is opened and closed is each client's own.
+        assert names - {"close", "open_connection"} == others - {"aclose"}
+        for name in names & others:
+            mine, its = (inspect.signature(getattr(kind, name)) for kind in (one, other))
+            assert list(mine.parameters.values())[1:] == list(its.parameters.values())[1:], name
