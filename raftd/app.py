@@ -24,6 +24,7 @@ from raftd.applier import Applier
 from raftd.belonging import REMOVED
 from raftd.config import TICKS_PER_HEARTBEAT, DaemonConfig
 from raftd.data_service import DataService
+from raftd.group_service import GroupService
 from raftd.joining import Announcer, find_group
 from raftd.known_data import KnownData
 from raftd.kvstore import (
@@ -33,16 +34,19 @@ from raftd.kvstore import (
     StoreError,
 )
 from raftd.log import Log, set_up
+from raftd.log_service import LogService
+from raftd.looking_service import LookingService
 from raftd.members import AddressBook, Membership
 from raftd.node import Node
 from raftd.operations import Operations
+from raftd.parts import Parts
 from raftd.peers import Peers
 from raftd.plan import Driver
 from raftd.relay import Relays
 from raftd.replica import Replica
 from raftd.retention import Retention
 from raftd.rocks import RocksStore, is_initialized
-from raftd.service import Parts, Service
+from raftd.service import Service
 from raftd.snapshot import SnapshotStore, clear_stage
 from raftd.snapshots import Snapshots
 from raftd.state_machine import UnknownStateMachine, create
@@ -434,8 +438,13 @@ class Daemon:
         self.upkeep = Upkeep(config, node, applier, now_ms, log)
         self.operations.reloader.steps.append(self.upkeep.reconsider)
         self.service = Service(self.parts)
-        data = DataService(self.service, self.snapshots, self.retention)
-        self.service.offer(data.handlers, data.streams)
+        for served in (
+            LookingService(self.service),
+            GroupService(self.service),
+            LogService(self.service),
+            DataService(self.service, self.snapshots, self.retention),
+        ):
+            self.service.offer(served.handlers, served.streams)
         self.operations.attach(self.parts, self.service)
         self.peers = Peers(
             node,

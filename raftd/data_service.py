@@ -10,7 +10,8 @@ from typing import Final
 from raftd.applier import Applied
 from raftd.applier import Outcome as ApplyOutcome
 from raftd.retention import Retention
-from raftd.service import Caller, Handler, Service, Stream, seconds_of
+from raftd.service import Service
+from raftd.serving import Caller, Handler, Stream, seconds_of
 from raftd.snapshots import Snapshots, info_of
 from raftwire.admin import Request, Response, error_to_message
 from raftwire.errors import AdminError, Code

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from raftd import __version__
 from raftd.measures import Durations
-from raftd.service import Parts
+from raftd.parts import Parts
 from raftd.views import ROLES, health_of, progress_reply, role_of
 from raftd.vitals import Room, Vitals
 

@@ -20,10 +20,11 @@ from raftd.metrics import NodeCollector, exporter
 from raftd.notify import Notifier
 from raftd.pages import add_pages
 from raftd.panorama import Panorama
+from raftd.parts import Parts
 from raftd.plan import Plan
 from raftd.process import ProcessService
 from raftd.reload import Reloader
-from raftd.service import Parts, Service
+from raftd.service import Service
 from raftd.transport.security import PLAINTEXT, Security, Tls
 from raftd.views import now_ms, one_line, role_of
 from raftd.vitals import Room, Signs, Vitals

@@ -13,7 +13,7 @@ from importlib import resources
 from typing import Final
 
 from raftd.panorama import Panorama
-from raftd.service import Parts
+from raftd.parts import Parts
 from raftd.views import health_reply
 from raftd.vitals import Vitals
 from raftd.web import Answer, WebServer

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from raftd.config import DaemonConfig
 from raftd.events import EventLog
-from raftd.service import Parts
+from raftd.parts import Parts
 from raftd.views import member_list_reply, now_ms, phase_of, progress_reply, status_reply
 from raftwire.admin import Request
 from raftwire.errors import AdminError

@@ -8,7 +8,7 @@ from raftd.config import OPTIONS, ConfigError, DaemonConfig
 from raftd.events import EventLog
 from raftd.log import Log
 from raftd.reload import Reloader
-from raftd.service import Caller
+from raftd.serving import Caller
 from raftwire.admin import Request, Response
 from raftwire.errors import AdminError, Code
 

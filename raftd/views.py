@@ -29,7 +29,7 @@ from raftwire.proto.admin_pb2 import (
 
 if TYPE_CHECKING:
     from raftd.node import Node
-    from raftd.service import Parts
+    from raftd.parts import Parts
 
 _ROLES: Final = {
     StateRole.Leader: "leader",
