@@ -50,7 +50,7 @@ from raftd.service import Service
 from raftd.snapshot import SnapshotStore, clear_stage
 from raftd.snapshots import Snapshots
 from raftd.state_machine import UnknownStateMachine, create
-from raftd.storage import Identity, IdentityError, LogStore
+from raftd.storage import BOOTSTRAP_INDEX, Identity, IdentityError, LogStore
 from raftd.transport.inbound import Inbound
 from raftd.transport.outbound import Dialer, Outbound, Patience, dial
 from raftd.transport.security import SecurityError
@@ -570,12 +570,15 @@ class Daemon:
 
     def _refused(self, error: RefusedByPeer) -> None:
         """Draw the consequences of a member's refusal to talk to this node."""
-        if error.code == Code.REMOVED_MEMBER:
+        # Who has left keeps what it has, to be looked at; an empty disk under an id that has left,
+        # or that other data belongs to, is a mistake to be told at once.
+        empty = self.applier.index <= BOOTSTRAP_INDEX
+        if error.code == Code.DATA_LOST or (error.code == Code.REMOVED_MEMBER and empty):
+            self._failed(error)
+        elif error.code == Code.REMOVED_MEMBER:
             self.node.turned_away(error.config)
             self._local = None
             self._refresh_links()
-        elif error.code == Code.DATA_LOST:
-            self._failed(error)
 
     def _conf_changed(self, state: ConfState) -> None:
         self._local = None

@@ -80,6 +80,10 @@ _PAIR: Final = Struct(">QQ")
 _crc32 = zlib.crc32
 
 
+BOOTSTRAP_INDEX: Final = 1
+"""What a first member has applied before anything is proposed: the group's start."""
+
+
 class LogStore:
     """A node's persistent Raft state: ``raft.Storage`` for reading, batches for writing.
 
@@ -143,7 +147,7 @@ class LogStore:
         return cls._initialize(
             kv,
             identity,
-            applied=AppliedState(index=1, term=1),
+            applied=AppliedState(index=BOOTSTRAP_INDEX, term=1),
             conf_state=conf_state,
             addresses=addresses,
             settings=settings or Settings(),
