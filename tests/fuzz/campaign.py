@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
+import subprocess
+import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
 from tests.fuzz.targets import CORPUS, Target, inputs
+
+_SMALL: Final = 256
+"""Bytes of an input that may be kept for where it leads."""
 
 
 @dataclass
@@ -22,13 +31,18 @@ class Outcome:
     findings: list[tuple[bytes, BaseException]] = field(default_factory=list)
     kinds: set[str] = field(default_factory=set)
     """Each finding's kind, so that one fault is told once."""
+    places: int = 0
+    """By coverage: how many places in the tested code were reached."""
 
     def line(self) -> str:
         """Tell it."""
         rate = self.executions / self.seconds if self.seconds else 0.0
+        what = f"{self.taken} taken, {self.refused} refused"
+        if self.places:
+            what = f"by coverage, {self.places} places"
         return (
             f"{self.name}: {self.executions} executions in {self.seconds:.0f} s ({rate:.0f}/s), "
-            f"{self.taken} taken, {self.refused} refused, {len(self.findings)} findings"
+            f"{what}, {len(self.findings)} findings"
         )
 
 
@@ -51,6 +65,46 @@ def run(target: Target, seconds: float, seed: int, most: int = 10) -> Outcome:
         _try(target, inputs(target, rng, pool), outcome)
     outcome.seconds = time.monotonic() - began
     outcome.taken, outcome.refused = target.taken, target.refused
+    return outcome
+
+
+def run_by_coverage(target: Target, seconds: float, seed: int, grow: int = 0) -> Outcome:
+    """Have atheris feed a target, in a process of its own.
+
+    Args:
+        target: Feeds what is found once more, to tell what it is.
+        seconds: How long.
+        seed: Of the damage.
+        grow: So many of the smallest inputs that led to new places go into the corpus.
+
+    Raises:
+        RuntimeError: It did not fuzz, and found nothing either.
+    """
+    outcome = Outcome(target.name, seconds=seconds)
+    with tempfile.TemporaryDirectory(prefix="raftd-fuzz-") as folder:
+        flags = [f"-max_total_time={int(seconds)}", f"-seed={seed % 2**31}", "-max_len=4096"]
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.fuzz.by_coverage", folder, target.name, *flags],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        for path in sorted(Path(folder).glob("*-*")):
+            # What libFuzzer calls a crash, a timeout or a leak.
+            _try(target, path.read_bytes(), outcome)
+            if not outcome.findings:
+                error = RuntimeError(f"{path.name}, not seen again here: {done.stderr[-2000:]}")
+                outcome.findings.append((path.read_bytes(), error))
+        runs = re.findall(r"^(?:Done|stat::number_of_executed_units:) (\d+)", done.stderr, re.M)
+        if not runs and not outcome.findings:
+            raise RuntimeError(f"atheris ended with {done.returncode}: {done.stderr[-2000:]}")
+        outcome.executions = int(runs[-1]) if runs else 0
+        outcome.places = max(map(int, re.findall(r"cov: (\d+)", done.stderr)), default=0)
+        new = sorted((path.read_bytes() for path in Path(folder, "new").glob("*")), key=len)
+        for data in new[:grow]:
+            if len(data) <= _SMALL:
+                keep(target.name, data)
     return outcome
 
 
