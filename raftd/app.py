@@ -51,6 +51,7 @@ from raftd.snapshot import SnapshotStore, clear_stage
 from raftd.snapshots import Snapshots
 from raftd.state_machine import UnknownStateMachine, create
 from raftd.storage import BOOTSTRAP_INDEX, Identity, IdentityError, LogStore
+from raftd.token import check_token
 from raftd.transport.inbound import Inbound
 from raftd.transport.outbound import Dialer, Outbound, Patience, dial
 from raftd.transport.security import SecurityError
@@ -119,7 +120,7 @@ async def _main(config: DaemonConfig, log: Log, loop_name: str) -> int:
             "raftd stops", status=status, reason=str(error) or type(error).__name__, **advice
         )
         if status in (EXIT_RUNTIME, EXIT_INVARIANT) and not isinstance(
-            error, (StoreError, StartRefused, OSError, SocketInUse)
+            error, (StoreError, StartRefused, StartFailed, OSError, SocketInUse)
         ):
             log.error("where it happened", exc_info=error)
         return status
@@ -251,6 +252,7 @@ class Daemon:
                 node_id=config.node_id,
                 state_machine=config.state_machine if chosen else None,
             )
+            check_token(kv, config.cluster_token)
             plan = recover.recovered(kv)
         except BaseException:
             kv.close()
@@ -276,6 +278,7 @@ class Daemon:
             store = LogStore.bootstrap(
                 kv, identity, ConfState(voters=sorted(config.peers)), config.peers
             )
+            check_token(kv, config.cluster_token)
         except BaseException:
             kv.close()
             raise
@@ -315,6 +318,7 @@ class Daemon:
         kv = RocksStore.create(directory)
         try:
             store = LogStore.join(kv, identity, dict(reply.addrs))
+            check_token(kv, config.cluster_token)
         except BaseException:
             kv.close()
             raise

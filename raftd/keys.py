@@ -28,6 +28,7 @@ EPOCH: Final = b"epoch"
 OPENS: Final = b"opens"
 RECOVERED: Final = b"recovered"
 KNOWN_DATA: Final = b"known_data"
+TOKEN: Final = b"token"
 
 SESSION_BY_KEY: Final = b"k"
 SESSION_BY_AGE: Final = b"o"

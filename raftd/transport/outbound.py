@@ -431,7 +431,8 @@ class Link:
                 await self._connect()
                 pauses = outbound.patience.pauses(outbound.random)
             except (OSError, RemoteError) as error:
-                self._not_connected(_words(error))
+                hint = error.hint if isinstance(error, HelloRefused) else ""
+                self._not_connected(_words(error), hint)
                 if isinstance(error, RefusedByPeer):
                     outbound.on_refused(error)
                 await self._woken(next(pauses))
@@ -479,10 +480,12 @@ class Link:
             self._not_connected("the peer closed the connection")
             self._wake.set()
 
-    def _not_connected(self, why: str) -> None:
+    def _not_connected(self, why: str, hint: str = "") -> None:
         state = self.state
         news, self._said = why != self._said, why
         log, about = self._outbound.log, {"peer": self.peer_id, "addr": self.address, "reason": why}
+        if hint:
+            about["advice"] = hint
         if self._dialer is not None:
             if news:
                 log.warning("new address of a peer not reached", **about)
