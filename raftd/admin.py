@@ -16,6 +16,7 @@ from raftd.access import Credentials, access_of, credentials_of
 from raftd.checks import group_id
 from raftd.config import DaemonConfig
 from raftd.log import Log
+from raftd.requests import over_limit
 from raftd.service import Service, Waiter
 from raftwire.admin import Response, error_response, parse_request
 from raftwire.errors import AdminError, Code, FrameError, MessageError
@@ -237,10 +238,11 @@ class AdminServer:
     def admit(self, connection: AdminConnection, transport: asyncio.Transport) -> AdminError | None:
         """Take in a client; return why not, if not."""
         if len(self._connections) >= self._config.max_clients:
-            return AdminError(
-                Code.OVERLOADED,
-                f"{len(self._connections)} clients are connected; "
-                f"the limit is {self._config.max_clients}",
+            return over_limit(
+                "max_clients",
+                len(self._connections),
+                self._config.max_clients,
+                f"{len(self._connections)} clients are connected",
             )
         who = credentials_of(transport.get_extra_info("socket"))
         access = access_of(who, self._config)

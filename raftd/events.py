@@ -47,6 +47,10 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
         "election",
         "Elections wait for that.",
     ),
+    "not campaigning: a leader may read by its lease": (
+        "election",
+        "A node that has just started waits until no lease of before is live.",
+    ),
     # Membership.
     "configuration": ("config", "The membership in force has changed."),
     "joint": ("config", "The group needs two majorities from now on."),

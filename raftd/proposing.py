@@ -15,7 +15,7 @@ from raftd.applier import Applied
 from raftd.engine import Engine
 from raftd.failpoints import hit
 from raftd.measures import Durations
-from raftd.requests import HOLD_ELECTIONS, Client, Proposal, Proposals
+from raftd.requests import HOLD_ELECTIONS, Client, Proposal, Proposals, over_limit
 from raftd.standing import Standing
 from raftd.validate import Reason, valid_forward
 from raftwire.envelope import CONTROL, PROPOSAL, pack_origin
@@ -104,18 +104,21 @@ class Proposing:
         """
         config = self._config
         if len(data) > config.max_entry_bytes:
-            return AdminError(
+            return over_limit(
+                "max_entry_bytes",
+                len(data),
+                config.max_entry_bytes,
+                f"the proposal has {len(data)} bytes",
                 Code.TOO_LARGE,
-                f"the proposal has {len(data)} bytes; the limit is {config.max_entry_bytes}",
             )
         if self.refusal is not None:
             return self.refusal
         if self.apply_lag > config.max_apply_lag > 0:
-            return AdminError(
-                Code.OVERLOADED,
-                f"{self.apply_lag} committed entries wait to be applied; "
-                f"the limit is {config.max_apply_lag}",
-                details={"limit": "max_apply_lag", "cap": config.max_apply_lag},
+            return over_limit(
+                "max_apply_lag",
+                self.apply_lag,
+                config.max_apply_lag,
+                f"{self.apply_lag} committed entries wait to be applied",
             )
         self._sequence = sequence = self._sequence + 1
         return self._hold(
@@ -150,29 +153,27 @@ class Proposing:
         if self._standing.outside:
             return self._standing.not_member_error()
         if len(proposals) >= config.max_pending:
-            return AdminError(
-                Code.OVERLOADED,
-                f"{len(proposals)} proposals of this node's clients wait already; "
-                f"the limit is {config.max_pending}",
-                details={"limit": "max_pending", "cap": config.max_pending},
+            return over_limit(
+                "max_pending",
+                len(proposals),
+                config.max_pending,
+                f"{len(proposals)} proposals of this node's clients wait already",
             )
         if proposals.held_bytes + len(data) > config.max_pending_bytes:
-            return AdminError(
-                Code.OVERLOADED,
-                f"{proposals.held_bytes} bytes of proposals wait for a leader; "
-                f"the limit is {config.max_pending_bytes}",
-                details={
-                    "limit": "max_pending_bytes",
-                    "cap": config.max_pending_bytes,
-                },
+            return over_limit(
+                "max_pending_bytes",
+                proposals.held_bytes,
+                config.max_pending_bytes,
+                f"{proposals.held_bytes} bytes of proposals wait for a leader",
             )
         now = self._loop.time()
         if now - self._busy_since > _BUSY_SECONDS:
-            return AdminError(
-                Code.OVERLOADED,
+            return over_limit(
+                "busy_seconds",
+                round(now - self._busy_since, 1),
+                _BUSY_SECONDS,
                 f"{len(proposals.pending)} proposals wait, the oldest for "
-                f"{now - self._busy_since:.1f} s: more arrive than the group can take",
-                details={"limit": "busy_seconds", "cap": _BUSY_SECONDS},
+                f"{now - self._busy_since:.1f} s, and more arrive than the group can take",
             )
         hold_until = now + min(seconds, HOLD_ELECTIONS * config.election_timeout)
         proposals.hold(

@@ -10,7 +10,7 @@ from typing import Final
 
 from raft import Error, ReadState
 from raftd.engine import Engine
-from raftd.requests import HOLD_ELECTIONS, Client, Read
+from raftd.requests import HOLD_ELECTIONS, Client, Read, over_limit
 from raftd.standing import Standing
 from raftwire.errors import AdminError, Code
 
@@ -44,7 +44,12 @@ class Reading:
         if self._standing.outside:
             return self._standing.not_member_error()
         if len(self._new) >= self._config.max_pending:
-            return AdminError(Code.OVERLOADED, f"{len(self._new)} reads of this node wait already")
+            return over_limit(
+                "max_pending",
+                len(self._new),
+                self._config.max_pending,
+                f"{len(self._new)} reads of this node's clients wait already",
+            )
         now = self._loop.time()
         self._new.append(
             Read(

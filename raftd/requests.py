@@ -12,10 +12,25 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 from raftd.applier import Applied
-from raftwire.errors import AdminError
+from raftwire.errors import AdminError, Code
 
 HOLD_ELECTIONS: Final = 3
 """Election timeouts that a request waits for a leader before it is refused as not applied."""
+
+
+def over_limit(
+    limit: str, value: float, cap: float, words: str, code: Code = Code.OVERLOADED
+) -> AdminError:
+    """Return a refusal that says which limit is reached, and how far.
+
+    Args:
+        limit: The setting that moves it, or the name of a fixed one.
+        value, cap: What was found, and the most there may be.
+        words: The value in a sentence.
+        code: What the client should make of it.
+    """
+    details = {"limit": limit, "value": value, "cap": cap}
+    return AdminError(code, f"{words}; the limit is {cap} ({limit})", details=details)
 
 
 class Client(Protocol):

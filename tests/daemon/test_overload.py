@@ -1,0 +1,35 @@
+"""A daemon that is asked for too much names the limit, how far it is reached, and when to retry."""
+
+from __future__ import annotations
+
+from raftwire import AdminError, Code
+from raftwire.errors import Outcome
+from tests.harness.processes import Cluster, wait_for
+
+
+def test_refusals_name_the_limit_the_value_and_the_cap() -> None:
+    """Two voters, one of them never started: what is proposed waits for a leader in vain."""
+    with Cluster(
+        2, "--max-pending", "3", "--max-entry-bytes", "100B", "--max-clients", "2"
+    ) as group:
+        group[1].start()
+        wait_for("the socket", lambda: group[1].status() is not None)
+        with group[1].client(timeout=20) as client:
+            answers = list(client.propose_many([b"x"] * 8, inflight=8, timeout=15))
+            errors = [answer.error for answer in answers if answer.error is not None]
+            assert len(errors) == 8
+            held = [error for error in errors if error.code == Code.NO_QUORUM]
+            refused = [error for error in errors if error.code == Code.OVERLOADED]
+            assert len(held) == 3
+            assert len(refused) == 5
+            for error in refused:
+                assert error.details == {"limit": "max_pending", "value": "3", "cap": "3"}
+                assert "the limit is 3 (max_pending)" in error.message
+                assert error.retry_after_ms > 0
+                assert error.outcome is Outcome.NOT_APPLIED
+            (large,) = (answer.error for answer in client.propose_many([b"x" * 101]))
+            assert isinstance(large, AdminError)
+            assert large.code == Code.TOO_LARGE
+            assert large.details == {"limit": "max_entry_bytes", "value": "101", "cap": "100"}
+            # Asked without a leader, and with its limits reached, it still says how it is.
+            assert client.status().health.state == "unhealthy"
