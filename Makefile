@@ -105,6 +105,7 @@ endif
 endef
 
 $(eval $(call long,bench,tests.bench,measure throughput and latency$(comma) beside etcd where it is installed))
+$(eval $(call long,volume,tests.bench.volume,send much data through a group and see that memory and disk stay small))
 $(eval $(call long,sim,tests.simulation,search seeds of the simulator for violations))
 $(eval $(call long,torture,tests.torture,kill$(comma) pause and cut real daemons and check what they promised,$$(MINUTES:%=--minutes %)))
 $(eval $(call long,search,tests.search,take a change of membership through every order of events (15 min)))

@@ -19,7 +19,7 @@ from raftwire import AdminError, Client
 from tests.bench.cluster import ELECTION_TIMEOUT_S, Cluster, environment
 from tests.bench.etcd import Etcd
 from tests.bench.load import Load, Result
-from tests.bench.machine import BenchError, UsageMeter, rss_mb, wait_for
+from tests.bench.machine import BenchError, UsageMeter, peak_rss_mb, rss_mb, wait_for
 
 KEYS: Final = 10_000
 """Different keys that are read; all are written before."""
@@ -345,10 +345,12 @@ def start_up(folder: Path, load: Load, entries: int, say: Say) -> dict[str, Any]
         caught_up = time.perf_counter() - began
         status = ours.status(other)
         assert status is not None
+        peak = peak_rss_mb(ours.pid(other))
     return {
         "entries": reference.last_index - reference.first_index + 1,
         "write_rate": round(written["rate"]),
         "answers_s": round(answered, 2),
         "caught_up_s": round(caught_up, 2),
         "rss_mb": round(status.rss_bytes / 1e6),
+        "peak_mb": round(peak),
     }

@@ -41,13 +41,14 @@ class Cluster:
         self.folder = folder
         self.ids = list(range(1, members + 1))
         self.sockets = [folder / f"{id_}.sock" for id_ in self.ids]
-        peers = ",".join(
-            f"{id_}=127.0.0.1:{port}"
+        self._addresses = {
+            id_: f"127.0.0.1:{port}"
             for id_, port in zip(self.ids, free_ports(members), strict=True)
-        )
+        }
+        self._peers = ",".join(f"{id_}={address}" for id_, address in self._addresses.items())
         self._command = [
-            sys.executable, "-m", "raftd", "--peers", peers, "--state-machine", "kv",
-            "--log-level", "warning", *options,
+            sys.executable, "-m", "raftd", "--state-machine", "kv", "--log-level", "warning",
+            *options,
         ]  # fmt: skip
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -79,9 +80,27 @@ class Cluster:
         for process in self._processes.values():
             kill(process)
 
-    def start(self, id_: int) -> None:
+    def add_node(self, id_: int) -> None:
+        """Start a further node, which waits to be added to the group."""
+        contacts = ",".join(self._addresses.values())
+        self._addresses[id_] = f"127.0.0.1:{free_ports(1)[0]}"
+        self.ids.append(id_)
+        self.sockets.append(self.folder / f"{id_}.sock")
+        self.start(id_, "--join", contacts, "--listen", self._addresses[id_])
+        wait_for(lambda: self.status(id_) is not None, "for the new node to answer")
+
+    def address(self, id_: int) -> str:
+        """Return where a node listens for peers."""
+        return self._addresses[id_]
+
+    def pid(self, id_: int) -> int:
+        """Return the process id of a node."""
+        return self._processes[id_].pid
+
+    def start(self, id_: int, *more: str) -> None:
         """Start a node, or start it again."""
         own = [
+            *(more or ("--peers", self._peers)),
             "--id", str(id_), "--data-dir", str(self.folder / str(id_)),
             "--admin-socket", str(self.folder / f"{id_}.sock"),
         ]  # fmt: skip
