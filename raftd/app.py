@@ -14,13 +14,13 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from raft import Config, InvariantViolation, RawNode, ReadOnlyOption
 from raft.eraftpb import ConfState
 from raftd import __version__, recover
 from raftd.admin import AdminServer, SocketInUse
-from raftd.applier import Applier
+from raftd.applier import Applier, ApplyError
 from raftd.belonging import REMOVED
 from raftd.config import TICKS_PER_HEARTBEAT, DaemonConfig
 from raftd.data_service import DataService
@@ -31,7 +31,10 @@ from raftd.kvstore import (
     CorruptionError,
     DataDirError,
     LockedError,
+    StoreClosed,
     StoreError,
+    StoreReadError,
+    StoreWriteError,
 )
 from raftd.log import Log, set_up
 from raftd.log_service import LogService
@@ -49,7 +52,7 @@ from raftd.rocks import RocksStore, is_initialized
 from raftd.service import Service
 from raftd.snapshot import SnapshotStore, clear_stage
 from raftd.snapshots import Snapshots
-from raftd.state_machine import UnknownStateMachine, create
+from raftd.state_machine import MachineError, UnknownStateMachine, create
 from raftd.storage import BOOTSTRAP_INDEX, Identity, IdentityError, LogStore
 from raftd.token import check_token
 from raftd.transport.inbound import Inbound
@@ -66,7 +69,11 @@ EXIT_SETTINGS: Final = 2
 EXIT_IDENTITY: Final = 4
 EXIT_CORRUPT: Final = 9
 EXIT_INVARIANT: Final = 70
+EXIT_DISK: Final = 74
 EXIT_LOCKED: Final = 75
+
+_FATAL: Final = (StoreError, InvariantViolation, MachineError, ApplyError)
+"""After one of these nothing that this process says can be trusted, wherever it was raised."""
 
 _DRAIN_SECONDS_MAX: Final = 2.0
 _FAREWELL_SECONDS: Final = 0.5
@@ -141,6 +148,8 @@ def exit_status(error: BaseException) -> int | None:
         error, (IdentityError, StartRefused, UnknownStateMachine, DataDirError, HelloRefused)
     ):
         return EXIT_IDENTITY
+    if isinstance(error, (StoreWriteError, StoreReadError)):
+        return EXIT_DISK
     if isinstance(error, InvariantViolation):
         return EXIT_INVARIANT
     return EXIT_RUNTIME
@@ -171,6 +180,7 @@ class Daemon:
         self._announcer: Announcer | None = None
         self._local: Expectations | None = None
         self.operations = Operations(config, log, self._failed)
+        self._loop.set_exception_handler(self._uncaught)
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -217,6 +227,20 @@ class Daemon:
         if self._failure is None:
             self._failure = error
         self._stop.set()
+
+    def _uncaught(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take what nobody caught: a client's read, say, may be what finds the data damaged.
+
+        It would cost that client its connection and be forgotten. But who cannot read its data, or
+        reads what was not written, may neither serve nor vote.
+        """
+        loop.default_exception_handler(context)
+        error = context.get("exception")
+        if isinstance(error, _FATAL) and not isinstance(error, StoreClosed):
+            if hasattr(self, "node"):
+                self.node.fail(error)
+            else:
+                self._failed(error)
 
     # --- opening ------------------------------------------------------------------------------
 

@@ -248,6 +248,7 @@ class RocksStore:
         self._read_only = read_only
         self._failure: StoreWriteError | None = None
         self._closed = False
+        self._usage = 0
         self._views: weakref.WeakSet[_RocksView] = weakref.WeakSet()
         wal_found = self._newest_wal()
         families = {family: _options(tuning, family, create=create) for family in ColumnFamily}
@@ -519,7 +520,11 @@ class RocksStore:
         return self._failure
 
     def disk_usage(self) -> int:
-        """Return the bytes allocated to all files under the data directory."""
+        """Return the bytes allocated to all files under the data directory.
+
+        What it was before, if there is no descriptor left to look: this is no write or read of the
+        data, and no reason to stop.
+        """
         total = 0
         pending = [str(self._dir)]
         while pending:
@@ -534,6 +539,9 @@ class RocksStore:
                                 total += item.stat(follow_symlinks=False).st_blocks * 512
             except FileNotFoundError:
                 continue
+            except OSError:
+                return self._usage
+        self._usage = total
         return total
 
     def free_bytes(self) -> int:

@@ -207,8 +207,7 @@ class SnapshotWriter:
     def abort(self) -> None:
         """Give up and remove what there is."""
         self._view.close()
-        self._stream.close()
-        self._temporary.unlink(missing_ok=True)
+        _discard(self._stream, self._temporary)
 
 
 class SnapshotReceiver:
@@ -300,8 +299,7 @@ class SnapshotReceiver:
 
     def abort(self) -> None:
         """Give up and remove what there is."""
-        self._stream.close()
-        self._temporary.unlink(missing_ok=True)
+        _discard(self._stream, self._temporary)
 
 
 class SnapshotSource:
@@ -482,6 +480,13 @@ def _create(path: Path, offset: int = 0) -> BinaryIO:
     stream = os.fdopen(fd, "wb", buffering=256 * 1024)
     stream.seek(offset)
     return stream
+
+
+def _discard(stream: BinaryIO, path: Path) -> None:
+    # On a full disk closing fails too, as it writes what is in the buffer; it closes all the same.
+    with contextlib.suppress(OSError):
+        stream.close()
+    path.unlink(missing_ok=True)
 
 
 def _settle_so_far(stream: BinaryIO) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from raftd.rocks import RocksStore
 from raftd.storage import LogStore
+from tests.harness.strace import may_trace
 from tests.unit.raftd.builders import bootstrap
 
 WRITER = """
@@ -20,6 +20,7 @@ from raft.eraftpb import HardState
 from raftd.kvstore import StoreWriteError
 from raftd.rocks import RocksStore
 from raftd.storage import LogStore
+from tests.harness.strace import may_trace
 from tests.unit.raftd.builders import entries
 store = LogStore.open(RocksStore.open(sys.argv[1]))
 acknowledged = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT)
@@ -45,15 +46,7 @@ except StoreWriteError as error:
     raise SystemExit(3) from error
 """
 
-pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-
-
-def may_trace() -> bool:
-    """Return whether this environment lets a process be traced."""
-    found = subprocess.run(
-        ["strace", "-f", "-o", "/dev/null", "true"], capture_output=True, check=False, timeout=60
-    )
-    return found.returncode == 0
+pytestmark = pytest.mark.skipif(bool(may_trace()), reason=may_trace())
 
 
 @pytest.mark.parametrize(
@@ -68,8 +61,6 @@ def may_trace() -> bool:
     ],
 )
 def test_a_failed_call_stops_the_writer_and_loses_nothing(short_dir: Path, fault: str) -> None:
-    if not may_trace():
-        pytest.skip("processes may not be traced here")
     data_dir = short_dir / "node"
     bootstrap(RocksStore.create(data_dir)).close()
     call = fault.split(":", 1)[0]

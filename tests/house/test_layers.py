@@ -53,6 +53,7 @@ REAL: Final = (
     "tests.harness.ctl",
     "tests.harness.processes",
     "tests.harness.snapshot_proxy",
+    "tests.harness.strace",
 )
 """What runs real daemons, and so has clocks and sockets; the simulator never loads it."""
 

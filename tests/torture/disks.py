@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Final
 
 from raftwire import AdminError, Client
 from tests.harness.processes import Node, wait_for
+from tests.harness.strace import DELAYED, INJECTED, Strace
 from tests.torture.faults import Fault
 from tests.torture.scene import TorturedNode
 
@@ -80,41 +80,13 @@ class Tracing(Fault):
     def begin(self) -> None:
         self.victim = self.scene.leader_or_any() if self.rng.random() < 0.5 else self.some(1)[0]
         self.note = f"{self.victim}"
-        node = self.scene.node(self.victim)
-        self.trace = node.folder / f"{self.victim}.trace"
-        self.trace.unlink(missing_ok=True)
-        self.tracer = subprocess.Popen(
-            ["strace", "-f", "-qq", "-p", str(node.pid), "-o", self.trace, "-e",
-             "trace=fdatasync,fsync", "-e", f"inject=fdatasync:{self.inject}"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        wait_for("strace to be attached", self._attached, 10.0)
-
-    def _attached(self) -> bool:
-        status = Path(f"/proc/{self.scene.node(self.victim).pid}/status")
-        try:
-            return "TracerPid:\t0" not in status.read_text() or self.tracer.poll() is not None
-        except OSError:
-            return True
-
-    def detach(self) -> None:
-        """Take strace away again; the node goes on."""
-        if self.tracer.poll() is None:
-            self.tracer.send_signal(signal.SIGINT)
-            try:
-                self.tracer.wait(5.0)
-            except subprocess.TimeoutExpired:
-                self.tracer.kill()
-                self.tracer.wait()
+        self.strace = Strace(self.scene.node(self.victim), f"fdatasync:{self.inject}")
 
     def end(self) -> None:
-        self.detach()
+        self.strace.detach()
 
     def happened(self) -> bool:
-        try:
-            return self.proof in self.trace.read_text()
-        except OSError:
-            return False
+        return self.strace.calls(self.proof) > 0
 
 
 class SlowFlush(Tracing):
@@ -122,7 +94,7 @@ class SlowFlush(Tracing):
 
     name = "slow fsync"
     inject = "delay_exit=150000"
-    proof = "(DELAYED)"
+    proof = DELAYED
 
 
 class FailedFlush(Tracing):
@@ -130,7 +102,7 @@ class FailedFlush(Tracing):
 
     name = "failed fsync"
     inject = "error=EIO:when=3"
-    proof = "(INJECTED)"
+    proof = INJECTED
 
     def begin(self) -> None:
         super().begin()
@@ -143,7 +115,7 @@ class FailedFlush(Tracing):
             self.status = node.process.returncode
 
     def end(self) -> None:
-        self.detach()
+        self.strace.detach()
         node = self.scene.node(self.victim)
         node.kill()
         self.scene.revive([self.victim])
