@@ -111,6 +111,7 @@ $(eval $(call long,torture,tests.torture,kill$(comma) pause and cut real daemons
 $(eval $(call long,search,tests.search,take a change of membership through every order of events (15 min)))
 $(eval $(call long,search-mutants,tests.search.mutants,break the rules of rollback one at a time and search for the harm))
 $(eval $(call long,mutants,tests.mutants,plant known bugs and prove that the tests find them))
+$(eval $(call long,mutation,tests.mutation,change the core at random and see which changes no test notices))
 $(eval $(call long,fuzz,tests.fuzz,feed the decoders and the core with damaged bytes,$$(SECONDS:%=--seconds %)))
 
 .PHONY: bench-quick

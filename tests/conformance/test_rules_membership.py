@@ -247,6 +247,16 @@ def test_rule_12_the_survivor_of_two_learns_of_the_removal() -> None:
     network.tick_until(lambda: network[2].leads)
 
 
+def test_rule_12_the_last_word_of_a_leader_that_leaves_is_the_commit() -> None:
+    # Not left to the vote that it would still give the survivor: it may stop for good now.
+    leader = a_leader(voters=[1, 2], skip_bcast_commit=True)
+    leader.node.propose_conf_change(b"", v1(RemoveNode, 1))
+    leader.pump()
+    out = leader.receive(MsgAppendResponse, 2, index=3)
+    assert leader.role == "Follower"
+    assert max(m.commit for m in of_type(out, MsgAppend)) == 3
+
+
 def test_rule_13_who_left_goes_on_voting_for_those_who_have_not_heard() -> None:
     left = a_member(1, voters=[2, 3])
     answer = only(left.receive(MsgRequestVote, 2, term=5, index=1, log_term=1))
