@@ -85,10 +85,17 @@ class LookingService:
                 row.status.CopyFrom(answer.status)
 
     async def _progress(self, caller: Caller, request: Request) -> Response:
-        if not self._parts.node.is_leader:
+        """Ask the leader; where there is none, say at once what this node knows of itself."""
+        node = self._parts.node
+        if not node.is_leader:
             if request.no_forward:
                 raise self._service.not_leader()
-            return await self._service.relay(caller, request, query=True)
+            if node.standing.quorum_linked:
+                try:
+                    return await self._service.relay(caller, request, query=True)
+                except AdminError as error:
+                    if error.code not in (Code.NO_LEADER, Code.NO_QUORUM):
+                        raise
         response = Response()
         response.progress.CopyFrom(views.progress_reply(self._parts))
         return response

@@ -258,7 +258,7 @@ def health_reply(parts: "Parts", max_lag: int) -> HealthReply:
 
 
 def progress_reply(parts: "Parts") -> ProgressReply:
-    """Return the leader's view of every member; empty rows on any other node."""
+    """Return the leader's view of every member; that of itself alone on any other node."""
     node = parts.node
     raft = node.raft
     prs = raft.prs
@@ -275,6 +275,14 @@ def progress_reply(parts: "Parts") -> ProgressReply:
     outgoing = prs.configuration.voters if prs.is_in_membership_change() else frozenset()
     learners = prs.learner_ids()
     for node_id, progress in prs.iter():
+        if not node.is_leader:
+            # Only leaders keep count of the others; of itself any node knows.
+            if node_id == node.id:
+                row = ProgressRow(id=node_id, state="self", matched=last, next_idx=last + 1)
+                row.committed_index, row.addr = reply.commit, parts.book.find(node_id, now)
+                row.learner, row.recent_active = node_id in learners, True
+                reply.rows.append(row)
+            continue
         rounds = raft.catch_up.get(node_id)
         row = ProgressRow(
             id=node_id,
