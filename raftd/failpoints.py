@@ -9,7 +9,17 @@ everywhere but in tests, a place costs one comparison, and under ``python -O`` n
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
+
+from raft.eraftpb import (
+    BeginMembershipChange,
+    ConfChange,
+    Entry,
+    EntryConfChange,
+    FinalizeMembershipChange,
+    RollbackMembershipChange,
+)
 
 VARIABLE: Final = "RAFTD_FAIL"
 
@@ -38,19 +48,41 @@ PLACES: Final = {
 }
 """Every place, and what has happened when the process comes to it."""
 
+_KINDS: Final = {
+    "begin": "the entry that makes the group joint",
+    "finalize": "the entry that ends the joint state",
+    "rollback": "the entry that takes the change back",
+}
+_STEPS: Final = {
+    "append": "is about to be written to the log, on the leader before it goes to anyone",
+    "durable": "is durable in the log here; a follower has told nobody",
+    "apply": "is committed, and about to be applied",
+    "applied": "is applied in memory, not written",
+}
+
+CHANGES: Final = {"change.propose": "a change was looked into and is about to be appended"} | {
+    f"{kind}.{step}": f"{entry} {happens}"
+    for kind, entry in _KINDS.items()
+    for step, happens in _STEPS.items()
+}
+"""Further places, of a change of membership: a member comes to them only while there is one."""
+
 _hits: Counter[str] = Counter()
 
 
 def _parse(text: str) -> tuple[str, int]:
     name, _, times = text.partition(":")
-    if name not in PLACES or not (times or "1").isdigit():
+    if name not in PLACES | CHANGES or not (times or "1").isdigit():
         raise SystemExit(
-            f"raftd: {VARIABLE}={text}: write name:n, with a name of: {', '.join(PLACES)}"
+            f"raftd: {VARIABLE}={text}: write name:n, with a name of: {', '.join(PLACES | CHANGES)}"
         )
     return name, int(times or "1")
 
 
 _name, _times = _parse(os.environ[VARIABLE]) if __debug__ and VARIABLE in os.environ else ("", 0)
+
+
+_OF_A_CHANGE: Final = _name.partition(".")[0] in _KINDS
 
 
 def armed() -> str:
@@ -65,3 +97,21 @@ def hit(name: str) -> None:
         if _hits[name] == _times:
             os.write(2, f"failpoint {name} hit {_times}\n".encode())
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hit_changes(step: str, entries: Iterable[Entry]) -> None:
+    """Come to a step with ``entries``: a place for each that changes the membership."""
+    if not _OF_A_CHANGE:
+        return
+    for entry in entries:
+        if entry.entry_type == EntryConfChange:
+            kind = ConfChange.FromString(entry.data).change_type
+            if kind in _CHANGE_TYPES:
+                hit(f"{_CHANGE_TYPES[kind]}.{step}")
+
+
+_CHANGE_TYPES: Final = {
+    BeginMembershipChange: "begin",
+    FinalizeMembershipChange: "finalize",
+    RollbackMembershipChange: "rollback",
+}

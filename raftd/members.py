@@ -24,6 +24,7 @@ from raft import (
 )
 from raft.eraftpb import BeginMembershipChange, ConfChange, ConfState
 from raftd.applier import Applied
+from raftd.failpoints import hit
 from raftd.node import Node
 from raftd.views import configuration_message, phase_of
 from raftwire.envelope import CONTROL, Origin
@@ -590,6 +591,7 @@ class Membership:
             expected_config_index=request.expect_config,
             context=pack_conf_context(origin, addresses),
         )
+        hit("change.propose")
         try:
             node.call(lambda: node.raw.propose_conf_change(b"", change))
         except Error as error:

@@ -27,6 +27,7 @@ from typing import Any, Generic, TypeVar
 
 from raft import RawNode, ReadState, Ready, SoftState, is_empty_snap
 from raft.eraftpb import Entry, HardState, Message, Snapshot
+from raftd.failpoints import hit_changes
 
 AppliedT = TypeVar("AppliedT")
 
@@ -172,6 +173,7 @@ class Driver(Generic[AppliedT]):
         plans = self._pipeline.durable(mark)
         if plans:
             for plan in plans:
+                hit_changes("durable", plan.entries)
                 self._released.extend(plan.persisted)
             self.raw.on_persist_ready(plans[-1].number)
 

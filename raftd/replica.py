@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from raft import InvariantViolation
 from raft.eraftpb import HardState
 from raftd.applier import Applied, Applier
-from raftd.failpoints import hit
+from raftd.failpoints import hit, hit_changes
 from raftd.kvstore import Batch
 from raftd.plan import Plan
 from raftd.snapshot import Staged, install
@@ -59,6 +59,7 @@ class Replica:
             hit("snapshot.install")
             install(batch, store, staged, metadata)
         if plan.entries:
+            hit_changes("append", plan.entries)
             store.append(batch, plan.entries)
         if plan.snapshot is not None:
             self._write(batch)
@@ -70,8 +71,10 @@ class Replica:
         applied: Sequence[Applied] = ()
         if plan.committed:
             hit("apply")
+            hit_changes("apply", plan.committed)
             applied = applier.stage(batch, plan.committed)
             hit("applied")
+            hit_changes("applied", plan.committed)
         if applier.due:
             applier.save(batch)
             self._write(batch)
