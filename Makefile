@@ -108,6 +108,7 @@ $(eval $(call long,bench,tests.bench,measure throughput and latency$(comma) besi
 $(eval $(call long,volume,tests.bench.volume,send much data through a group and see that memory and disk stay small))
 $(eval $(call long,sim,tests.simulation,search seeds of the simulator for violations))
 $(eval $(call long,torture,tests.torture,kill$(comma) pause and cut real daemons and check what they promised,$$(MINUTES:%=--minutes %)))
+$(eval $(call long,matrix,tests.daemon.matrix,kill each role at each step of a change of membership (20 min)))
 $(eval $(call long,search,tests.search,take a change of membership through every order of events (15 min)))
 $(eval $(call long,search-mutants,tests.search.mutants,break the rules of rollback one at a time and search for the harm))
 $(eval $(call long,mutants,tests.mutants,plant known bugs and prove that the tests find them))

@@ -7,16 +7,16 @@ the place, by the line it wrote and by its status.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 
 import pytest
 
-from raftd.failpoints import PLACES, VARIABLE
+from raftd.failpoints import PLACES
 from raftwire import AdminError, Client
 from raftwire.errors import Outcome
+from tests.daemon.dying import arm, died
 from tests.harness.ctl import raftctl
-from tests.harness.processes import Cluster, Node, cluster, wait_for
+from tests.harness.processes import Cluster, cluster, wait_for
 
 QUICK = ("--heartbeat", "20ms", "--election-timeout", "120ms")
 """For a node alone: nobody can take its silence for death."""
@@ -35,26 +35,6 @@ INSTALLING = (
 
 def test_every_place_is_tried_here() -> None:
     assert {*LOOP, "vote", *BUILDING, *INSTALLING} == set(PLACES)
-
-
-def arm(node: Node, place: str, times: int) -> None:
-    """Start a node that will die at a place."""
-    node.variables = {VARIABLE: f"{place}:{times}"}
-    node.start()
-
-
-def died(node: Node, place: str, puts: Keyed | None = None) -> None:
-    """Wait until a node has died at the place it was armed with, under load; disarm it."""
-
-    def gone() -> bool:
-        if node.running and puts is not None:
-            puts.put()
-        return not node.running
-
-    wait_for(f"the death at {place}", gone)
-    assert node.wait() == -signal.SIGKILL, node.last_lines()
-    assert f"failpoint {place} hit" in node.last_lines(200)
-    node.variables = {}
 
 
 class Keyed:
@@ -106,7 +86,7 @@ def test_a_single_node_keeps_what_it_acknowledged(place: str, times: int) -> Non
             assert puts.put()
         group[1].kill()
         arm(group[1], place, times)
-        died(group[1], place, puts)
+        died(group[1], place, puts.put)
         group.start()
         puts.settle()
         assert puts.put()
@@ -138,7 +118,7 @@ def test_a_group_keeps_what_was_acknowledged(three: Cluster, place: str, role: s
                 assert not victim.running, "it would not lead"
         # Only who has clients of its own comes to answering them.
         puts.client = at_victim if place == "answer" else client
-        died(victim, place, puts)
+        died(victim, place, puts.put)
         puts.client = client
         three.start()
         puts.settle()
@@ -182,7 +162,7 @@ def test_making_and_dropping_leave_the_old_or_the_new(place: str) -> None:
         group[1].kill()
         # Not the first time, when there is neither an older snapshot nor a log that was cut.
         arm(group[1], place, 2)
-        died(group[1], place, puts)
+        died(group[1], place, puts.put)
         whole = raftctl("offline", "check", "--data-dir", group[1].data_dir)
         group.start()
         left = {path.suffix for path in (group[1].data_dir / "snapshots").iterdir()}
