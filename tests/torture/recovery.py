@@ -32,13 +32,13 @@ class Recovery:
 
     Attributes:
         whole: From the healing.
-        own: From the moment at which a majority ran and was linked.
+        own: From the moment at which a majority ran and was linked; None: the logs cannot tell.
         bound: Two longest election timeouts.
         restart: Whether processes had to start.
     """
 
     whole: float
-    own: float
+    own: float | None
     bound: float
     restart: bool
 

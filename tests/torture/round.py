@@ -88,7 +88,10 @@ class Tally:
         ):
             for since, times in (
                 ("", [(r.whole, r.bound) for r in chosen]),
-                (", since a majority ran and was linked", [(r.own, r.bound) for r in chosen]),
+                (
+                    ", since a majority ran and was linked",
+                    [(r.own, r.bound) for r in chosen if r.own is not None],
+                ),
             ):
                 if not times:
                     continue
@@ -227,17 +230,20 @@ class Round:
         bound = 4 * self.election
         logs = {node.id: list(events(node.log_path)) for node in scene.all()}
         since = healed.strftime(STAMP)
-        linked = linked_at(logs, len(logs), since) if scene.true_clocks else ""
-        waited = datetime.fromisoformat(linked or since) - datetime.fromisoformat(since)
-        own = max(0.0, whole - waited.total_seconds())
+        own = None
+        if scene.true_clocks:
+            linked = linked_at(logs, len(logs), since) or since
+            waited = datetime.fromisoformat(linked) - datetime.fromisoformat(since)
+            own = max(0.0, whole - waited.total_seconds())
         restart = any(
             entry["event"] == "started" and entry["timestamp"] >= since
             for log in logs.values()
             for entry in log
         )
         self.tally.recoveries.append(Recovery(whole, own, bound, restart))
-        self.tell(f"  {self._words(faults)}: {whole:.2f} s, {own:.2f} s since linked")
-        if own > bound:
+        told = "" if own is None else f", {own:.2f} s since linked"
+        self.tell(f"  {self._words(faults)}: {whole:.2f} s{told}")
+        if own is not None and own > bound:
             for line in timeline(logs, since):
                 self.tell(f"    {line}")
 

@@ -243,7 +243,4 @@ def clock_kinds() -> list[type[Fault]]:
     """Return what there is in rounds in which clocks jump."""
     if not disks.clock_kinds():
         return []
-    return [
-        *(kind for kind in kinds() if kind.kind not in ("disk", "snapshot")),
-        *disks.clock_kinds(),
-    ]
+    return [*kinds(), *disks.clock_kinds()]
