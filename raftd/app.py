@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from raftd.applier import Applier, ApplyError
 from raftd.belonging import REMOVED
 from raftd.config import TICKS_PER_HEARTBEAT, DaemonConfig
 from raftd.data_service import DataService
+from raftd.failpoints import hit_changes
 from raftd.group_service import GroupService
 from raftd.joining import Announcer, find_group
 from raftd.known_data import KnownData
@@ -412,7 +414,9 @@ class Daemon:
         self.node = node = Node(
             config,
             raw,
-            Driver(raw, self.operations.timed(self.replica.persist)),
+            Driver(
+                raw, self.operations.timed(self.replica.persist), partial(hit_changes, "durable")
+            ),
             sync=store.sync,
             network=self.outbound,
             incarnation=self._incarnation,

@@ -27,7 +27,6 @@ from typing import Any, Generic, TypeVar
 
 from raft import RawNode, ReadState, Ready, SoftState, is_empty_snap
 from raft.eraftpb import Entry, HardState, Message, Snapshot
-from raftd.failpoints import hit_changes
 
 AppliedT = TypeVar("AppliedT")
 
@@ -137,6 +136,10 @@ class Effects(Generic[AppliedT]):
     """There is more to pump; the driver stopped to let other work in."""
 
 
+def _nothing_with(_: Sequence[Entry]) -> None:
+    """Do nothing."""
+
+
 class Driver(Generic[AppliedT]):
     """Carries out plans of one `RawNode`: write now, flush when told, release what that allows.
 
@@ -147,13 +150,20 @@ class Driver(Generic[AppliedT]):
         persist: Writes a plan's snapshot, entries, hard state and applied changes as one atomic
             batch, not flushed, and returns what it applied. Whatever it raises stops the driver:
             a failed write may or may not be on disk, so nothing after it can be trusted.
+        on_durable: Called with entries that are durable, before anybody is told.
     """
 
-    __slots__ = ("_failed", "_persist", "_pipeline", "_released", "raw")
+    __slots__ = ("_failed", "_on_durable", "_persist", "_pipeline", "_released", "raw")
 
-    def __init__(self, raw: RawNode[Any], persist: Callable[[Plan], Sequence[AppliedT]]) -> None:
+    def __init__(
+        self,
+        raw: RawNode[Any],
+        persist: Callable[[Plan], Sequence[AppliedT]],
+        on_durable: Callable[[Sequence[Entry]], None] = _nothing_with,
+    ) -> None:
         self.raw = raw
         self._persist = persist
+        self._on_durable = on_durable
         self._pipeline = Pipeline()
         self._released: list[Message] = []
         self._failed = False
@@ -173,7 +183,7 @@ class Driver(Generic[AppliedT]):
         plans = self._pipeline.durable(mark)
         if plans:
             for plan in plans:
-                hit_changes("durable", plan.entries)
+                self._on_durable(plan.entries)
                 self._released.extend(plan.persisted)
             self.raw.on_persist_ready(plans[-1].number)
 
