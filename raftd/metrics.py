@@ -116,6 +116,11 @@ class NodeCollector(Collector):
         )
         yield gauge("raftd_proposals_pending", "Waiting for their outcome.", len(node.proposing))
         yield count("raftd_reads", "Linearizable reads answered.", counters.reads)
+        yield count(
+            "raftd_read_rounds",
+            "Heartbeat rounds made for reads while this node led; many reads share one.",
+            node.raft.read_only.rounds_made,
+        )
         yield gauge(
             "raftd_uncommitted_bytes", "Appended, not committed.", node.raft.uncommitted_size
         )

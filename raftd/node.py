@@ -105,6 +105,7 @@ class Node:
         self._timer: asyncio.TimerHandle | None = None
         self._next_tick = 0.0
         self.leader_heard = self._loop.time()
+        self._led = False
         self._changed: list[asyncio.Future[None]] = []
         self.on_applied: list[Callable[[], None]] = []
         """Called after entries were applied."""
@@ -430,7 +431,10 @@ class Node:
         self.counters.leader_changes += 1
         if soft_state.raft_state in (StateRole.Candidate, StateRole.PreCandidate):
             self.counters.elections += 1
-        self.leader_heard = self._loop.time()
+        if soft_state.leader_id or self._led:
+            # Who only gives up on its leader has heard nothing.
+            self.leader_heard = self._loop.time()
+        self._led = self.is_leader
         self._log.info(
             "leadership",
             leader=soft_state.leader_id,

@@ -7,6 +7,8 @@ by subject (looking_service, group_service, log_service, data_service, process).
 """
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
@@ -25,7 +27,7 @@ from raftwire.admin import (
     error_to_message,
 )
 from raftwire.errors import AdminError, Code, Outcome
-from raftwire.limits import KEY_BYTES_MAX
+from raftwire.limits import KEY_BYTES_MAX, NUMBER_MAX
 from raftwire.peer import ControlCommand
 from raftwire.proto.admin_pb2 import (
     ProposeRequest,
@@ -69,7 +71,8 @@ class Service:
         elif body == "query":
             self._query(caller, waiter, request)
         elif body == "read_index":
-            refused = self.parts.node.read(waiter, request.id, None, seconds_of(request))
+            asker = _Asker(self, caller)
+            refused = self.parts.node.read(asker, request.id, None, seconds_of(request))
             if refused is not None:
                 self.fail(caller, request.id, refused)
         elif body == "cancel":
@@ -258,27 +261,31 @@ class Service:
         query = request.query
         node = self.parts.node
         if query.consistency == QueryRequest.STALE:
-            stale_ms = 0
-            if not node.is_leader:
-                stale_ms = int((self.parts.loop.time() - node.leader_heard) * 1000)
-            if query.max_stale_ms and stale_ms > query.max_stale_ms:
-                self.fail(
-                    caller,
-                    request.id,
-                    AdminError(
-                        Code.STALE,
-                        f"this node heard from a leader {stale_ms} ms ago, "
-                        f"more than {query.max_stale_ms}",
-                    ),
-                )
+            stale_ms = min(math.ceil(min(node.reading.age(), NUMBER_MAX) * 1000), NUMBER_MAX)
+            if not query.max_stale_ms or stale_ms <= query.max_stale_ms:
+                applied = node.raft.raft_log.applied
+                self.answer_query(caller, request.id, applied, query.data, stale_ms)
+                node.reading.refresh()
                 return
-            self.answer_query(caller, request.id, node.raft.raft_log.applied, query.data, stale_ms)
-            return
+            if not node.reading.can_ask():
+                self.fail(caller, request.id, self._too_stale(stale_ms, query.max_stale_ms))
+                return
+            # Confirmed now, it is as fresh as can be.
         # Whether the leader asks a quorum or has a lease is the group's setting, not the client's:
         # who would be content with a lease gets no less.
         refused = node.read(waiter, request.id, query.data, seconds_of(request))
         if refused is not None:
             self.fail(caller, request.id, refused)
+
+    def _too_stale(self, stale_ms: int, limit_ms: int) -> AdminError:
+        known = stale_ms < NUMBER_MAX
+        when = f"{stale_ms} ms ago" if known else "never since its start"
+        return AdminError(
+            Code.STALE,
+            f"this node's state was confirmed {when}, the limit is {limit_ms} ms, and there is no "
+            "leader to confirm it now",
+            details={"stale_ms": stale_ms, "max_stale_ms": limit_ms} if known else {},
+        )
 
     def answer_query(
         self, caller: Caller, request_id: int, index: int, data: bytes, stale_ms: int = 0
@@ -294,10 +301,13 @@ class Service:
         response.query.stale_ms = stale_ms
         self.send(caller, response)
 
-    def answer_read_index(self, caller: Caller, request_id: int, index: int) -> None:
-        """Answer a bare read index."""
+    def answer_read_index(
+        self, caller: Caller, request_id: int, index: int, seconds: float
+    ) -> None:
+        """Answer a bare read index, which took so long."""
         response = Response(id=request_id)
         response.read_index.index = index
+        response.read_index.took_us = int(seconds * 1e6)
         response.read_index.mode = self.parts.config.read_mode
         self.send(caller, response)
 
@@ -394,10 +404,8 @@ class Waiter:
 
     def read_ready(self, request_id: int, index: int, data: bytes | None) -> None:
         """Answer the caller's read."""
-        if data is None:
-            self._service.answer_read_index(self._caller, request_id, index)
-        else:
-            self._service.answer_query(self._caller, request_id, index, data)
+        assert data is not None
+        self._service.answer_query(self._caller, request_id, index, data)
 
 
 def refused_by_machine(applied: Applied) -> AdminError:
@@ -424,6 +432,22 @@ class _Nobody:
 
 
 _NOBODY: Final = _Nobody()
+
+
+class _Asker(_Nobody):
+    """Waits for a bare read index, and knows since when."""
+
+    def __init__(self, service: Service, caller: Caller) -> None:
+        self._service = service
+        self._caller = caller
+        self._started = time.monotonic()
+
+    def request_failed(self, request_id: int, error: AdminError) -> None:
+        self._service.fail(self._caller, request_id, error)
+
+    def read_ready(self, request_id: int, index: int, data: bytes | None) -> None:
+        took = time.monotonic() - self._started
+        self._service.answer_read_index(self._caller, request_id, index, took)
 
 
 class _Future(_Nobody):

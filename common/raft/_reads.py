@@ -54,6 +54,7 @@ def handle_read_index(raft: Raft[Any], m: Message, context: bytes) -> None:
         return
     number, new = raft.read_only.join_round(request, raft.ticks)
     if new:
+        raft.read_only.rounds_made += 1
         _replication.broadcast_heartbeat(raft, context_of(number))
 
 

@@ -69,6 +69,7 @@ class ReadOnly:
         option: Safe (a round a read) or LeaseBased (no round while the lease is live).
         postponed: Requests that came before this leader's first own commit; until then it does not
             know the newest commit index (Raft §8).
+        rounds_made: Heartbeat rounds that were made for reads, beside those that were due anyway.
     """
 
     __slots__ = (
@@ -80,11 +81,13 @@ class ReadOnly:
         "lease_usable",
         "option",
         "postponed",
+        "rounds_made",
     )
 
     def __init__(self, option: ReadOnlyOption) -> None:
         self.option = option
         self.postponed: list[Message] = []
+        self.rounds_made = 0
         self._next = 1
         self._open: Round | None = None
         self._rounds: deque[Round] = deque()

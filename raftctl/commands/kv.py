@@ -10,12 +10,13 @@ import click
 from raftctl.errors import CtlError
 from raftctl.group import Entry, command, group
 from raftctl.jsonable import to_dict
-from raftctl.options import ID_MAX
-from raftctl.output import printable
+from raftctl.options import DURATION, ID_MAX
+from raftctl.output import format_ms, printable
 from raftctl.session import Session, pass_session
 from raftwire import admin
 from raftwire.admin import Consistency
 from raftwire.errors import Code
+from raftwire.limits import NUMBER_MAX
 from raftwire.proto import kv_pb2
 
 _HERE = "raftctl.commands.kv"
@@ -47,7 +48,13 @@ _consistency = click.option(
     type=click.Choice(["linearizable", "lease", "stale"]),
     default="linearizable",
     show_default=True,
-    help="stale: the node's own state, without asking anybody.",
+    help="stale: the node's own state, without asking anybody; the answer says how old it may be.",
+)
+_max_stale = click.option(
+    "--max-stale",
+    type=DURATION,
+    metavar="TIME",
+    help="With stale: if it may be older, have it confirmed first.",
 )
 _key_option = click.option(
     "--key", "idempotency", metavar="KEY", default="", help="Idempotency key: applied once."
@@ -69,11 +76,12 @@ def put(session: Session, *, key: str, value: str, idempotency: str) -> None:
 @command("get")
 @click.argument("key")
 @_consistency
+@_max_stale
 @pass_session
-def get(session: Session, *, key: str, consistency: Consistency) -> None:
+def get(session: Session, *, key: str, consistency: Consistency, max_stale: float | None) -> None:
     """Print the value of KEY as it is; exit 4 when there is no such key."""
     query = kv_pb2.KvQuery(get=kv_pb2.KvGet(key=key.encode()))
-    reply, index = _query(session, query, consistency)
+    reply, facts = _query(session, query, consistency, max_stale)
     if not reply.kvs:
         raise CtlError(
             "NOT_FOUND",
@@ -88,7 +96,7 @@ def get(session: Session, *, key: str, consistency: Consistency) -> None:
         if session.out.stdout.isatty() and not found.value.endswith(b"\n"):
             session.out.line()
 
-    data = {"revision": reply.revision, "index": index, "kv": to_dict(found)}
+    data = {"revision": reply.revision, **facts, "kv": to_dict(found)}
     session.out.result(session.meta, data, human)
 
 
@@ -179,6 +187,7 @@ def cas(
 @click.option("--keys-only", is_flag=True, help="Leave out the values.")
 @click.option("--count-only", is_flag=True, help="Only say how many there are.")
 @_consistency
+@_max_stale
 @pass_session
 def range_(
     session: Session,
@@ -189,6 +198,7 @@ def range_(
     keys_only: bool,
     count_only: bool,
     consistency: Consistency,
+    max_stale: float | None,
 ) -> None:
     """List the keys that start with PREFIX, by default all, in order."""
     request = kv_pb2.KvRange(
@@ -202,16 +212,17 @@ def range_(
     out = session.out
     found: list[kv_pb2.KeyValue] = []
     while True:
-        reply, _ = _query(session, kv_pb2.KvQuery(range=request), consistency)
+        query = kv_pb2.KvQuery(range=request)
+        reply, facts = _query(session, query, consistency, max_stale)
         found.extend(reply.kvs)
         if count_only or not reply.more or (limit and len(found) >= limit):
             break
         request.after = reply.next
         request.limit = limit - len(found) if limit else 0
     rows = [to_dict(pair) for pair in found]
-    data: dict[str, Any] = {"revision": reply.revision, "kvs": rows}
+    data: dict[str, Any] = {"revision": reply.revision, **facts, "kvs": rows}
     if count_only:
-        data = {"revision": reply.revision, "count": reply.count}
+        data = {"revision": reply.revision, **facts, "count": reply.count}
         out.result(session.meta, data, lambda: out.line(str(reply.count)))
         return
 
@@ -274,7 +285,18 @@ def _apply(
 
 
 def _query(
-    session: Session, query: kv_pb2.KvQuery, consistency: Consistency
-) -> tuple[kv_pb2.KvQueryResult, int]:
-    reply = session.call(admin.query(query.SerializeToString(), consistency).for_machine("kv"))
-    return kv_pb2.KvQueryResult.FromString(reply.result), reply.index
+    session: Session, query: kv_pb2.KvQuery, consistency: Consistency, max_stale: float | None
+) -> tuple[kv_pb2.KvQueryResult, dict[str, int]]:
+    """Return the answer, and as of when it is: ``index``, and ``stale_ms`` of a stale one."""
+    if max_stale is not None and consistency != "stale":
+        raise click.UsageError("--max-stale goes with --consistency stale")
+    bound = max(1, int(max_stale * 1000)) if max_stale is not None else 0
+    call = admin.query(query.SerializeToString(), consistency, bound)
+    reply = session.call(call.for_machine("kv"))
+    facts = {"index": reply.index}
+    if consistency == "stale":
+        facts["stale_ms"] = reply.stale_ms
+        known = reply.stale_ms < NUMBER_MAX
+        age = f"up to {format_ms(reply.stale_ms)} old" if known else "not known how old"
+        session.out.note(f"as of index {reply.index}, {age}")
+    return kv_pb2.KvQueryResult.FromString(reply.result), facts

@@ -319,12 +319,18 @@ def test_kv_get_and_range(node: FakeNode, ctl: Ctl) -> None:
         else:
             found = [p for p in pairs if p.key == asked.get.key]
             result = KvQueryResult(revision=3, kvs=found)
-        return Response(query=QueryReply(result=result.SerializeToString(), index=9))
+        reply = QueryReply(result=result.SerializeToString(), index=41, stale_ms=120)
+        return Response(query=reply)
 
     node.answer("query", answer)
     assert ctl("kv", "get", "a").out == "1\n"
-    assert ctl("kv", "get", "a", "--consistency", "stale", "--json").data["kv"]["value"] == "1\n"
+    data = ctl("kv", "get", "a", "--consistency", "stale", "--max-stale", "2s", "--json").data
+    assert data["kv"]["value"] == "1\n"
+    assert (data["index"], data["stale_ms"]) == (41, 120)
+    assert "up to 120ms old" in ctl("kv", "get", "a", "--consistency", "stale").err
+    assert ctl("kv", "get", "a", "--max-stale", "2s").code == 2
     assert node.requests[1].query.consistency == QueryRequest.STALE
+    assert node.requests[1].query.max_stale_ms == 2000
     assert ctl("kv", "get", "zz").code == 4
     assert [kv["key"] for kv in ctl("kv", "range", "--json").data["kvs"]] == ["a", "b"]
     assert ctl("kv", "range", "--keys-only").out == "a\nb\n"

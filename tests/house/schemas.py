@@ -305,13 +305,20 @@ def _answers() -> dict[str, Answer]:
         "log digest": Answer(record(sha256=HEX, first=UINT, last=UINT, entries=UINT)),
         "log stat": Answer(ref("LogStatReply")),
         "kv put": Answer(written),
-        "kv get": Answer(record(revision=UINT, index=UINT, kv=ref("KeyValue"))),
+        "kv get": Answer(
+            record(revision=UINT, index=UINT, kv=ref("KeyValue"), optional={"stale_ms": UINT})
+        ),
         "kv del": Answer(written),
         "kv cas": Answer(written),
         "kv range": Answer(
             any_of(
-                record(revision=UINT, kvs=array(ref("KeyValue"))),
-                record(revision=UINT, count=UINT),
+                record(
+                    revision=UINT,
+                    index=UINT,
+                    kvs=array(ref("KeyValue")),
+                    optional={"stale_ms": UINT},
+                ),
+                record(revision=UINT, index=UINT, count=UINT, optional={"stale_ms": UINT}),
             ),
             ref("KeyValue"),
         ),
