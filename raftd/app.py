@@ -152,7 +152,7 @@ def exit_status(error: BaseException) -> int | None:
         return EXIT_IDENTITY
     if isinstance(error, (StoreWriteError, StoreReadError)):
         return EXIT_DISK
-    if isinstance(error, InvariantViolation):
+    if isinstance(error, (InvariantViolation, MachineError, ApplyError)):
         return EXIT_INVARIANT
     return EXIT_RUNTIME
 

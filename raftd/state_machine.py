@@ -10,10 +10,14 @@ group ``raftd.state_machine``, whose entries name a callable without arguments t
 
     [project.entry-points."raftd.state_machine"]
     bank = "my_package.bank:BankMachine"
+
+``StateMachine`` is a protocol with a body: who subclasses it has to write ``apply`` and ``query``
+only. raftd-machine(7) tells the whole, with an example that a test runs.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -110,13 +114,17 @@ class ChangePage:
 
 
 class StateMachine(Protocol):
-    """A deterministic state machine. All methods run on the node's one thread."""
+    """A deterministic state machine. All methods run on the node's one thread.
+
+    Subclasses have to write ``apply`` and ``query``; the other methods do what suits a machine that
+    keeps nothing in memory, holds nothing back and has no history.
+    """
 
     name: str
 
     def open(self, reader: Reader) -> None:
         """Load what the machine keeps in memory, at start and after a snapshot was installed."""
-        ...
+        return
 
     def apply(self, context: ApplyContext, command: bytes) -> bytes:
         """Carry out one command and return the client's result.
@@ -128,7 +136,7 @@ class StateMachine(Protocol):
 
     def advance(self, context: ApplyContext) -> None:
         """Note that log time or settings have changed: forget what is too old."""
-        ...
+        return
 
     def finish(self, context: ApplyContext) -> None:
         """Write what was held back, after the last of the commands that are applied together.
@@ -136,7 +144,7 @@ class StateMachine(Protocol):
         How many are applied together differs from member to member: nothing that a later command
         can observe may depend on it.
         """
-        ...
+        return
 
     def query(self, reader: Reader, request: bytes) -> bytes:
         """Answer a read.
@@ -158,14 +166,17 @@ class StateMachine(Protocol):
             HistoryCompacted: They are no longer kept.
             CommandRefused: The machine has no history, or does not understand the request.
         """
-        ...
+        raise CommandRefused(f"the state machine {self.name!r} has no history to follow")
 
     def digest(self, reader: Reader) -> bytes:
         """Return a hash of the whole state, equal on members that applied the same entries.
 
         Reads everything; for tests and offline checks.
         """
-        ...
+        digest = hashlib.sha256()
+        for key, value in reader.scan():
+            digest.update(b"%d %d " % (len(key), len(value)) + key + value)
+        return digest.digest()
 
 
 def _builtin() -> dict[str, Callable[[], StateMachine]]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from google.protobuf.descriptor import FieldDescriptor
 
 from raftd.access import READING
+from raftd.state_machine import StateMachine
 from raftwire import admin, limits
 from raftwire.client import Client, Kv
 from raftwire.errors import Code
@@ -60,6 +61,8 @@ def parts() -> dict[str, Callable[[], list[str]]]:
         "admin-client": lambda: _example("admin_client"),
         "client-methods": lambda: list(_methods(Client)),
         "kv-methods": lambda: list(_methods(Kv)),
+        "machine-methods": lambda: list(_methods(StateMachine)),
+        "example-bank": lambda: _example("bank"),
         "example-blocking": lambda: _example("example_blocking"),
         "example-async": lambda: _example("example_async"),
     }
