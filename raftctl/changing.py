@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 CHANGE_TIMEOUT: Final = 60.0
 """Seconds that a change may take when --timeout does not say otherwise: members catch up."""
 
+LEADER_TIMEOUT: Final = 5.0
+"""Seconds to wait for a leader when --timeout does not say otherwise."""
+
 POLL: Final = 0.1
 """Seconds between two looks at a member that catches up."""
 
@@ -154,8 +157,26 @@ def wait_for(
 
 
 def progress(session: Session) -> ProgressReply:
-    """Return the leader's view of every member."""
-    return session.call(admin.progress())
+    """Return the leader's view of every member, waiting a moment for there to be a leader.
+
+    A node that sees no leader answers for itself alone, which says nothing of the others and may
+    show a configuration of the past.
+
+    Raises:
+        CtlError: NO_LEADER.
+    """
+    deadline = time.monotonic() + session.settings.deadline(LEADER_TIMEOUT)
+    while True:
+        reply = session.call(admin.progress())
+        if any(row.id == reply.leader and row.state == "self" for row in reply.rows):
+            return reply
+        if time.monotonic() > deadline:
+            raise CtlError(
+                Code.NO_LEADER,
+                "no leader answers, so nothing was changed.",
+                hint="see `raftctl status` and `raftctl doctor`",
+            )
+        time.sleep(POLL)
 
 
 def caught_up(row: ProgressRow) -> bool:

@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Final
 
 from raftd import views
-from raftd.relayed import carried_out
+from raftd.relayed import came_to_nothing, carried_out
 from raftd.service import Service
 from raftd.serving import Caller, Handler, Stream, seconds_of
 from raftwire.admin import Request, Response, error_from_message
 from raftwire.errors import AdminError, Code
 from raftwire.proto.admin_pb2 import MemberChangeRequest
+
+_LOST_ELECTIONS: Final = 6
+"""Election timeouts for which to look whether a change died with the leader that was asked."""
 
 
 class GroupService:
@@ -58,15 +62,33 @@ class GroupService:
         return leader_id != 0 and self._parts.node.standing.reachable(leader_id)
 
     async def _relay_change(self, caller: Caller, request: Request, end: float) -> Response:
-        """Have the leader carry out a change; ask the next one if it has just ceased to lead."""
+        """Have the leader carry out a change; ask the next one if it has just ceased to lead.
+
+        Also if it died, once it is certain that nothing came of what it was asked.
+        """
+        node, parts = self._parts.node, self._parts
         while True:
-            response = await self._service.relay(caller, request)
-            left = end - self._parts.loop.time()
-            if response.error.code != Code.NOT_LEADER or left <= 0:
-                return response
+            before, term = node.raft.prs.to_conf_state(), node.raft.term
+            try:
+                response = await self._service.relay(caller, request)
+            except AdminError as error:
+                patience = min(
+                    end - parts.loop.time(), _LOST_ELECTIONS * parts.config.election_timeout
+                )
+                if error.code != Code.CONNECTION_LOST_UNKNOWN or not await came_to_nothing(
+                    node, before, term, patience
+                ):
+                    raise
+                left = end - parts.loop.time()
+                if left <= 0:
+                    raise
+            else:
+                left = end - parts.loop.time()
+                if response.error.code != Code.NOT_LEADER or left <= 0:
+                    return response
+                # It will say who leads now, or be unreachable, in a moment.
+                await asyncio.sleep(min(left, parts.config.heartbeat / 2))
             request.deadline_ms = max(1, int(left * 1000))
-            # It will say who leads now, or be unreachable, in a moment.
-            await asyncio.sleep(min(left, self._parts.config.heartbeat / 2))
 
     async def _abort_without_leader(self, change: MemberChangeRequest, end: float) -> Response:
         """Have one old voter after the other campaign by the old majority alone.

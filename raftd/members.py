@@ -339,9 +339,13 @@ class Membership:
         reply.took_ms = int((loop.time() - started) * 1000)
         return reply
 
-    def _require_leader(self) -> None:
+    def _require_leader(self, term: int = 0) -> None:
+        """Refuse what only the leader does; ``term``: and only one that has led since then.
+
+        Whoever passed a request on to a leader, and lost it, may conclude that it came to nothing.
+        """
         node = self._node
-        if not node.is_leader:
+        if not node.is_leader or (term and node.raft.term != term):
             raise AdminError(
                 Code.NOT_LEADER,
                 f"node {node.id} does not lead; the leader is {node.raft.leader_id or 'unknown'}",
@@ -375,6 +379,7 @@ class Membership:
 
     async def _enter(self, request: MemberChangeRequest, deadline: float) -> MemberChangeReply:
         node = self._node
+        term = node.raft.term
         await self._settled(deadline)
         before = node.raft.prs.to_conf_state()
         if before.voters_outgoing:
@@ -421,7 +426,7 @@ class Membership:
             )
             _set_addresses(reply, {**self._book.replicated, **addresses}, target.ids)
             return reply
-        self._require_leader()
+        self._require_leader(term)
         applied = await self._propose_begin(request, target, addresses, deadline)
         reply.index, reply.term = applied.index, applied.term
         if not target.hold:
@@ -608,6 +613,7 @@ class Membership:
 
     async def _leave(self, request: MemberChangeRequest, deadline: float) -> MemberChangeReply:
         node = self._node
+        term = node.raft.term
         await self._settled(deadline)
         before = node.raft.prs.to_conf_state()
         if not before.voters_outgoing:
@@ -636,7 +642,7 @@ class Membership:
         if request.dry_run:
             reply.phase = phase_of(node)
             return reply
-        self._require_leader()
+        self._require_leader(term)
         propose = node.raw.propose_rollback if abort else node.raw.propose_finalize
         try:
             node.call(propose)

@@ -22,12 +22,20 @@ Kind = MemberChangeRequest
 
 
 def takes_effect(request: MemberChangeRequest, before: ConfState) -> Callable[[ConfState], bool]:
-    """Return what tells of a stable configuration whether it is what was asked for.
+    """Return what tells of a configuration whether it is what was asked for.
 
     Args:
         request: The change.
         before: The configuration in force when it was passed on.
     """
+    if request.kind == Kind.BEGIN and not request.auto_finalize:
+        return lambda now: bool(now.voters_outgoing) and set(now.voters) == set(request.voters)
+    ended = _ended_as(request, before)
+    return lambda now: not now.voters_outgoing and ended(now)
+
+
+def _ended_as(request: MemberChangeRequest, before: ConfState) -> Callable[[ConfState], bool]:
+    """Return the same for a change that is to end in a stable configuration."""
     old = set(before.voters_outgoing)
     kind = request.kind
     if kind == Kind.FINALIZE and old:
@@ -43,7 +51,12 @@ def takes_effect(request: MemberChangeRequest, before: ConfState) -> Callable[[C
         return lambda now: request.id in now.removed and request.new_id in now.voters
     if kind == Kind.DEMOTE:
         return lambda now: request.id in now.learners
-    # The others take no leader away, or end joint, where everybody is still heard.
+    if kind in (Kind.ADD_VOTER, Kind.PROMOTE) or (kind == Kind.ADD and request.wait):
+        return lambda now: request.id in {*now.voters} - {*before.voters}
+    if kind in (Kind.ADD, Kind.ADD_LEARNER):
+        known = {*before.voters, *before.learners}
+        return lambda now: request.id in {*now.voters, *now.learners} - known
+    # An address is no part of the configuration.
     return lambda now: False
 
 
@@ -83,7 +96,7 @@ async def carried_out(
         MemberChangeReply(
             index=now.config_index,
             term=node.raft.term,
-            phase="stable",
+            phase="joint" if now.voters_outgoing else "stable",
             before=configuration_message(before),
             after=configuration_message(now),
             took_ms=int((loop.time() - started) * 1000),
@@ -96,6 +109,39 @@ async def _seen(node: Node, before: ConfState, wanted: Callable[[ConfState], boo
     """Wait until this node has applied what was asked for."""
     while True:
         now = node.raft.prs.to_conf_state()
-        if now.config_index > before.config_index and not now.voters_outgoing and wanted(now):
+        if now.config_index > before.config_index and wanted(now):
             return now
         await node.changed()
+
+
+async def came_to_nothing(node: Node, before: ConfState, term: int, seconds: float) -> bool:
+    """Wait until it is certain that a change is lost which a leader that died was asked for.
+
+    It is when a leader of a later term has an entry of its own applied here, and what is applied,
+    and what waits to be, shows no change: such a leader had in its log before that entry whatever
+    may ever come of an earlier leader's. The one that was asked proposes a change in the term only
+    in which it has taken the request (`Membership`), so it will not append it later.
+
+    Args:
+        node: This node.
+        before: The configuration when the leader was asked.
+        term: The term then.
+        seconds: How long to wait.
+
+    Returns:
+        False if the configuration has changed since, or nothing is certain in time.
+    """
+    raft = node.raft
+    log = raft.raft_log
+    try:
+        async with asyncio.timeout(seconds):
+            while not (
+                raft.leader_id
+                and raft.term > term
+                and log.match_term(log.applied, raft.term)
+                and not raft.membership_log
+            ):
+                await node.changed()
+    except TimeoutError:
+        return False
+    return raft.prs.config_index == before.config_index

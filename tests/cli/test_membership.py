@@ -175,8 +175,8 @@ class Group:
         self.behind = max(0, self.behind - 1000)
         rows = [
             ProgressRow(
-                id=i, state="replicate", matched=max(0, 10_000 - self.behind), lag=self.behind,
-                recent_active=True,
+                id=i, state="self" if i == 1 else "replicate", recent_active=True,
+                matched=max(0, 10_000 - self.behind), lag=self.behind,
             )
             for i in [*self.config.voters, *self.config.learners]
         ]  # fmt: skip
@@ -256,3 +256,16 @@ def test_replace_catches_up_first_and_can_be_run_again(node: FakeNode, ctl: Ctl)
     ran = ctl("member", "replace", "3", "4=h:7004", "--yes", "--json")
     assert ran.data["unchanged"] is True
     assert group.kinds == []
+
+
+def test_without_a_leader_nothing_is_concluded_from_what_one_node_knows(
+    node: FakeNode, ctl: Ctl
+) -> None:
+    alone = ProgressReply(
+        leader=0, rows=[ProgressRow(id=2, state="self", recent_active=True)],
+        config=config(1, 2, 3, index=980),
+    )  # fmt: skip
+    node.answer("progress", Response(progress=alone))
+    ran = ctl("member", "change", "--voters", "1,2,3", "--timeout", "300ms", "--json")
+    assert ran.code == 5
+    assert ran.json["error"]["code"] == "NO_LEADER"
