@@ -25,6 +25,9 @@ LOOP = ("persist", "written", "durable", "apply", "applied", "answer")
 BUILDING = tuple(name for name in PLACES if name.startswith("snapshot.") or "compact" in name)[:8]
 INSTALLING = (
     "snapshot.chunk",
+    # What was received gets its name in the same steps as what was made.
+    "snapshot.rename",
+    "snapshot.renamed",
     "snapshot.received",
     "snapshot.stage",
     "snapshot.staged",
