@@ -30,6 +30,10 @@ from raftwire.proto.admin_pb2 import SnapshotInfo
 SETTLE_BYTES: Final = 8 * 1024 * 1024
 """Bytes of a file being made after which they are made durable; see ``snapshot_receive``."""
 
+RETRY_SECONDS: Final = 10.0
+"""Wait after a snapshot that could not be written, before a member that needs one has it tried
+again: it asks with every heartbeat."""
+
 
 class Snapshots:
     """The snapshots of one node."""
@@ -56,6 +60,7 @@ class Snapshots:
         self._log = log
         self._making: asyncio.Task[SnapshotFile] | None = None
         self._making_index = 0
+        self._make_after = 0.0
         self._sender = Sender(config, files, book, dial, node.snapshot_sent, log)
         self._hold = Hold(node.raft, self._sender, self._next_index, self._loop.time)
         self._receiving = Receiving(
@@ -138,7 +143,8 @@ class Snapshots:
 
     async def _make(self) -> SnapshotFile:
         started = self._loop.time()
-        self._require_room()
+        newest = self.files.latest()
+        self._require_room(newest.size if newest is not None else 0)
         hit("snapshot.begin")
         self._replica.save()
         writer = self.files.begin(self._store.kv, self._store, self._applier, now_ms())
@@ -169,21 +175,27 @@ class Snapshots:
             if writer.size - settled >= SETTLE_BYTES:
                 settled = writer.size
                 await self._receiving.in_thread(writer.settle)
+                self._require_room(0)
             else:
                 # Between two steps the node does its other work.
                 await asyncio.sleep(0)
 
-    def _require_room(self) -> None:
-        """Refuse to begin what would fill the disk: the log needs it more.
+    def _require_room(self, size: int) -> None:
+        """Refuse to fill the disk: the log needs it more.
+
+        Args:
+            size: Bytes still to come, as far as anybody knows.
 
         Raises:
-            OSError: There is not enough room for one more like the last.
+            OSError: That would leave less free than must stay so.
         """
-        newest = self.files.latest()
-        needed = self._config.min_free_disk + (newest.size if newest is not None else 0)
+        least = self._config.min_free_disk
         free = self._store.kv.free_bytes()
-        if free < needed:
-            raise OSError(f"it takes about {needed} bytes, and the disk has {free} free")
+        if free < size + least:
+            raise OSError(
+                f"it takes about {size} bytes more, the disk has {free} free, and {least} of them"
+                " are to stay so (--min-free-disk)"
+            )
 
     def _made(self, task: "asyncio.Task[SnapshotFile]") -> None:
         self._making = None
@@ -193,6 +205,7 @@ class Snapshots:
         if isinstance(error, OSError) and not isinstance(error, StoreError):
             # A file that cannot be written costs the file; the state is not touched.
             self._log.error("snapshot not made", reason=str(error))
+            self._make_after = self._loop.time() + RETRY_SECONDS
         elif error is not None:
             self._node.fail(error)
         elif self._node.is_leader:
@@ -206,7 +219,7 @@ class Snapshots:
         # A newcomer must find itself in the configuration, or it could not take the snapshot.
         if file is not None and to in member_ids(file.header.conf_state):
             return file.message()
-        if self._reading is None:
+        if self._reading is None and self._loop.time() >= self._make_after:
             self.make()
         raise SnapshotTemporarilyUnavailable
 

@@ -140,22 +140,28 @@ def test_what_nearly_fills_the_disk_is_refused_until_there_is_room() -> None:
             wait_for("proposals to be taken again", lambda: not refused())
 
 
-def test_a_snapshot_that_has_no_room_costs_the_snapshot_alone() -> None:
-    options = ("--state-machine", "kv", "--min-free-disk", "0")
-    with Cluster(1, *options) as group, small_disk(group[1], 64):
+@pytest.mark.parametrize(
+    ("puts", "least", "leave"), [(6, "0", 3 * 2**20), (24, "16MiB", 24 * 2**20)]
+)
+def test_a_snapshot_that_has_no_room_costs_the_snapshot_alone(
+    puts: int, least: str, leave: int
+) -> None:
+    """It is begun and meets the end of the disk, or what is to stay free of it."""
+    options = ("--state-machine", "kv", "--min-free-disk", least)
+    with Cluster(1, *options) as group, small_disk(group[1], 192):
         group.start()
         folder = group[1].data_dir / "snapshots"
         with group[1].client(30.0) as client:
-            for number in range(6):
+            for number in range(puts):
                 client.kv.put(f"big-{number}", os.urandom(900_000))
-            filler = fill(group[1], leave=3 * 2**20)
+            filler = fill(group[1], leave=leave)
             with pytest.raises(AdminError) as caught:
                 client.snapshot_create()
             assert caught.value.code == "QUOTA"
             assert list(folder.iterdir()) == []
             assert client.kv.get("big-1") is not None
             filler.unlink()
-            assert client.snapshot_create().snapshot.bytes > 6 * 900_000
+            assert client.snapshot_create().snapshot.bytes > puts * 900_000
 
 
 def test_a_snapshot_that_has_no_room_where_it_arrives_is_given_up_and_comes_again() -> None:
