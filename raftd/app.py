@@ -6,7 +6,6 @@ that is not this node's (4), corrupt data (9), a broken invariant (70), data in 
 
 import asyncio
 import faulthandler
-import gc
 import hashlib
 import os
 import random
@@ -19,7 +18,7 @@ from typing import Any, Final
 
 from raft import Config, InvariantViolation, RawNode, ReadOnlyOption
 from raft.eraftpb import ConfState
-from raftd import __version__, recover
+from raftd import __version__, heap, recover
 from raftd.admin import AdminServer, SocketInUse
 from raftd.applier import Applier, ApplyError
 from raftd.belonging import REMOVED
@@ -96,8 +95,7 @@ def run(config: DaemonConfig) -> int:
     log = log.bind(node=config.node_id)
     faulthandler.enable()  # What a watchdog's SIGABRT cuts off leaves its stacks.
     factory, loop_name = _loop_factory(config.loop)
-    # What the start has built stays: no collection needs to look at it again.
-    gc.set_threshold(20_000, 20, 20)
+    heap.set_up()
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(_main(config, log, loop_name))
 
@@ -530,8 +528,7 @@ class Daemon:
             ) from None
 
     def _begin(self) -> None:
-        gc.collect()
-        gc.freeze()
+        heap.settle()
         self.node.start()
         self._refresh_links()
         if self.config.join:

@@ -8,11 +8,29 @@ applied index; its event is one of the names in events.py.
 
 import logging
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-import structlog
+
+@contextmanager
+def _without(name: str) -> Iterator[None]:
+    """Let imports believe that the package ``name`` is not installed."""
+    modules: dict[str, Any] = sys.modules
+    if name in modules:
+        yield
+        return
+    modules[name] = None
+    try:
+        yield
+    finally:
+        del modules[name]
+
+
+# It would use rich, which is here for raftctl, to draw tracebacks; that is 5 MB.
+with _without("rich"):
+    import structlog
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 

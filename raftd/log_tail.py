@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Final
 
 from raft.eraftpb import Entry
-from raft.util import fitting_count
 
-TAIL_ENTRIES: Final = 8192
-TAIL_BYTES: Final = 8 * 1024 * 1024
-"""Bounds of the tail kept in memory, whichever is reached first."""
+TAIL_ENTRIES: Final = 4096
+TAIL_BYTES: Final = 16 * 1024 * 1024
+"""Bounds of the tail kept in memory, whichever is reached first. A small entry takes about 1 KB as
+an object; of large ones, those under way should be here until they are applied."""
 
 
 class Tail:
@@ -78,9 +78,20 @@ class Tail:
 
     def read(self, low: int, high: int, max_size: int | None) -> list[Entry]:
         """Return the entries in ``[low, high)`` that fit in ``max_size`` bytes, at least one."""
-        start = low - self.first
-        count = fitting_count(self.entries, start, high - self.first, max_size)
-        return self.entries[start : start + count]
+        start, stop = low - self.first, high - self.first
+        if max_size is None or stop - start <= 1:
+            return self.entries[start:stop]
+        # By the sizes kept, as measuring an entry encodes it.
+        sizes = self.sizes[start:stop]
+        if sum(sizes) > max_size:
+            total = count = 0
+            for size in sizes:
+                total += size
+                if total > max_size:
+                    break
+                count += 1
+            stop = start + max(count, 1)
+        return self.entries[start:stop]
 
 
 class TermRuns:

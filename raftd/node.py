@@ -99,6 +99,8 @@ class Node:
         self._flusher = Flusher(self._sync, self._flushed)
         self._flushing = False
         self._sync_queued = False
+        self._flushed_now = False
+        driver.send = self._send
 
         self._inbox: list[tuple[int, Message]] = []
         self._applied_term = 0
@@ -345,26 +347,35 @@ class Node:
         raft_log = self.raft.raft_log
         self.proposing.apply_lag = raft_log.committed - raft_log.applied
         if self._driver.needs_sync and not self._flushing and not self._sync_queued:
-            if self.flush_times.inline:
-                # In the next round of the loop: until then the messages are on their way.
+            if not self.flush_times.inline:
+                self._flushing = True
+                self._flusher.flush(self._driver.begin_sync())
+            elif effects.more or self._flushed_now:
                 self._sync_queued = True
                 self._loop.call_soon(self._flush_inline)
             else:
-                self._flushing = True
-                self._flusher.flush(self._driver.begin_sync())
+                if effects.applied or effects.read_states:
+                    self.on_turn_end()  # Answers do not wait for this disk.
+                self._flushed_now = True
+                self._flush()
+                self._flushed_now = False
+
+    def _flush(self) -> None:
+        """Flush in line, and carry out what that allows."""
+        mark = self._driver.begin_sync()
+        started = time.perf_counter()
+        self._sync()
+        self.flush_times.note(time.perf_counter() - started)
+        hit("durable")
+        self._driver.end_sync(mark)
+        self._pump()
 
     def _flush_inline(self) -> None:
         self._sync_queued = False
         if self.engine.failed or not self._driver.needs_sync:
             return
         try:
-            mark = self._driver.begin_sync()
-            started = time.perf_counter()
-            self._sync()
-            self.flush_times.note(time.perf_counter() - started)
-            hit("durable")
-            self._driver.end_sync(mark)
-            self._pump()
+            self._flush()
         except Exception as error:
             self.fail(error)
             return
@@ -387,24 +398,21 @@ class Node:
             return
         self.on_turn_end()
 
-    def _carry_out(self, effects: Effects[Applied]) -> None:
-        messages = effects.messages
-        # Entries first: disks wait for them. What only tells of a commit comes after the answers of
-        # the clients who wait for it.
-        answers_first = effects.applied and not any(message.entries for message in messages)
+    def _send(self, messages: Sequence[Message]) -> None:
         if _DIES_AT_A_VOTE and any(map(_is_vote, messages)):
             hit("vote")
-        if messages and not answers_first:
-            self._network.send(messages)
+        self._network.send(messages)
+
+    def _carry_out(self, effects: Effects[Applied]) -> None:
+        # Peers first: most of those who wait for an answer are their clients.
+        if effects.messages:
+            self._send(effects.messages)
         if effects.soft_state is not None:
             self._soft_state(effects.soft_state)
         if effects.snapshot is not None:
             self._snapshot_installed(effects.snapshot)
         if effects.applied:
             self.proposing.answer(effects.applied)
-        if messages and answers_first:
-            self.on_turn_end()
-            self._network.send(messages)
         if effects.applied_term > self._applied_term:
             # After the answers: what a former leader appended stands before this term's entries.
             self._applied_term = effects.applied_term

@@ -151,9 +151,13 @@ class Driver(Generic[AppliedT]):
             batch, not flushed, and returns what it applied. Whatever it raises stops the driver:
             a failed write may or may not be on disk, so nothing after it can be trusted.
         on_durable: Called with entries that are durable, before anybody is told.
+
+    Attributes:
+        send: If set, takes what may leave before a plan is written, so that peers' disks work
+            while this one does; else that is among the effects, as is what comes after the write.
     """
 
-    __slots__ = ("_failed", "_on_durable", "_persist", "_pipeline", "_released", "raw")
+    __slots__ = ("_failed", "_on_durable", "_persist", "_pipeline", "_released", "raw", "send")
 
     def __init__(
         self,
@@ -167,6 +171,7 @@ class Driver(Generic[AppliedT]):
         self._pipeline = Pipeline()
         self._released: list[Message] = []
         self._failed = False
+        self.send: Callable[[Sequence[Message]], None] | None = None
 
     @property
     def needs_sync(self) -> bool:
@@ -206,6 +211,9 @@ class Driver(Generic[AppliedT]):
             effects.read_states.extend(plan.read_states)
             messages.extend(plan.immediate)
             if plan.writes:
+                if messages and self.send is not None:
+                    self.send(messages)
+                    effects.messages = messages = []
                 try:
                     effects.applied.extend(self._persist(plan))
                 except BaseException:

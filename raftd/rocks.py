@@ -58,7 +58,7 @@ _WAL_NAME = re.compile(r"(\d+)\.log")
 
 @dataclass(frozen=True, slots=True)
 class RocksTuning:
-    """Memory and file limits; the defaults keep a whole node below some 75 MB resident.
+    """Memory and file limits; the defaults keep a whole node at some 70 MB resident.
 
     Attributes:
         log_buffer_bytes, state_buffer_bytes: Size of one memtable of the family; small ones are
@@ -71,10 +71,10 @@ class RocksTuning:
         background_jobs: Threads for flushes and compactions.
     """
 
-    log_buffer_bytes: int = 8 * MIB
-    state_buffer_bytes: int = 8 * MIB
+    log_buffer_bytes: int = 4 * MIB
+    state_buffer_bytes: int = 4 * MIB
     small_buffer_bytes: int = 2 * MIB
-    total_buffer_bytes: int = 24 * MIB
+    total_buffer_bytes: int = 12 * MIB
     cache_bytes: int = 8 * MIB
     wal_bytes_max: int = 64 * MIB
     open_files_max: int = 256

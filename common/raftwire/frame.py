@@ -14,6 +14,10 @@ from raftwire.errors import FrameError, LocalError
 
 HEADER_BYTES: Final = 4
 
+_PIECE_BYTES_LEAST: Final = 4096
+"""Smaller pieces of an unfinished frame are joined as they come: kept apart, each would take many
+times its size."""
+
 _HEADER: Final = Struct(">I")
 _unpack_from = _HEADER.unpack_from
 _pack = _HEADER.pack
@@ -55,23 +59,21 @@ class FrameDecoder:
     connection must be closed.
     """
 
-    __slots__ = ("_buffer", "_failure", "_need", "bytes_max")
+    __slots__ = ("_failure", "_need", "_pieces", "bytes_max", "pending_bytes")
 
     def __init__(self, bytes_max: int) -> None:
         if not 0 < bytes_max <= 0xFFFF_FFFF:
             raise ValueError(f"bytes_max must be 1 to 2^32-1, not {bytes_max}")
         #: Longest frame accepted, bytes without the header. May be raised after a hello.
         self.bytes_max = bytes_max
-        # What is left of an unfinished frame, from its header on; empty between frames.
-        self._buffer = bytearray()
-        # Bytes _buffer must hold before it is worth looking at again.
+        #: Bytes of an unfinished frame held back; 0 when the stream stands between frames.
+        self.pending_bytes = 0
+        # What is left of an unfinished frame, from its header on, in the pieces it came in: a large
+        # one is put together once, when it is whole. Empty between frames.
+        self._pieces: list[bytes | bytearray] = []
+        # Bytes there must be before it is worth looking at them again.
         self._need = HEADER_BYTES
         self._failure: tuple[str, bool] | None = None
-
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes of an unfinished frame held back; 0 when the stream stands between frames."""
-        return len(self._buffer)
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
         """Take the next bytes of the stream; return the frames they complete, without lengths.
@@ -84,20 +86,34 @@ class FrameDecoder:
         """
         if self._failure is not None:
             self._raise()
-        buffer = self._buffer
-        if buffer:
-            # A large frame arrives in many pieces: append, and look only once it can be whole.
-            need = self._need
-            if len(buffer) + len(data) < need:
-                buffer += data
-                return []
-            buffer += data
-            source = bytes(buffer)
-            buffer.clear()
+        # bytes(bytes) is the same object: the common case copies nothing but the frames.
+        source = bytes(data)
+        if not self.pending_bytes:
+            return self._cut(source)
+        need, total = self._need, self.pending_bytes + len(source)
+        if total < need:
+            self._keep(source)
+            return []
+        pieces, self._pieces = self._pieces, []
+        self.pending_bytes = 0
+        if need == HEADER_BYTES:
+            return self._cut(b"".join((*pieces, source)))
+        # Its size was read, so its header is in the first piece. Join what is of this frame alone.
+        first = memoryview(pieces[0])[HEADER_BYTES:]
+        used = len(source) - (total - need)
+        frame = b"".join((first, *pieces[1:], memoryview(source)[:used]))
+        return [frame, *self._cut(source[used:])]
+
+    def _keep(self, data: bytes) -> None:
+        """Hold back a piece of an unfinished frame."""
+        pieces = self._pieces
+        self.pending_bytes += len(data)
+        if len(data) >= _PIECE_BYTES_LEAST:
+            pieces.append(data)
+        elif pieces and isinstance(pieces[-1], bytearray):
+            pieces[-1] += data
         else:
-            # bytes(bytes) is the same object: the common case copies nothing but the frames.
-            source = bytes(data)
-        return self._cut(source)
+            pieces.append(bytearray(data))
 
     def _cut(self, source: bytes) -> list[bytes]:
         frames: list[bytes] = []
@@ -116,9 +132,9 @@ class FrameDecoder:
                 break
             append(source[at + HEADER_BYTES : end])
             at = end
-        if at < total:
-            self._buffer += source[at:] if at else source
         self._need = need
+        if at < total:
+            self._keep(source[at:] if at else source)
         return frames
 
     def _fail(self, size: int) -> NoReturn:
@@ -140,7 +156,7 @@ class FrameDecoder:
         Raises:
             FrameError: It ended inside a frame, so its last message is lost.
         """
-        if self._buffer:
+        if self.pending_bytes:
             raise FrameError(
-                f"the stream ended inside a frame, after {len(self._buffer)} bytes of it"
+                f"the stream ended inside a frame, after {self.pending_bytes} bytes of it"
             )

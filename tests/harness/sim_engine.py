@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import raftd.node
-from raft.eraftpb import Message, MsgSnapshot
+from raft.eraftpb import Entry, Message, MsgSnapshot
 from raftd.applier import Applied
 from raftd.node import Node
 from raftwire import kv
@@ -174,6 +174,7 @@ class EngineNode(DaemonNode):
         self.cut_off: frozenset[int] = frozenset()
         """Peers this node knows it has no link to."""
         self._refused_before = 0
+        self._noted = (0, 0)
         self.config: Any = None
 
     @property
@@ -194,6 +195,7 @@ class EngineNode(DaemonNode):
         world, settings = self.world, self.world.settings
         self._dead = None
         self._refused_before = 0
+        self._noted = (0, 0)
         self.waiter = _Waiter(self)
         self.loop = TurnLoop(world.time / _SECONDS)
         # Clocks differ in how fast they go, the same way each time.
@@ -246,9 +248,20 @@ class EngineNode(DaemonNode):
     # -- what the engine needs of the network --------------------------------------------------
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Messages leave."""
+        """Messages leave, a leader's before its own write."""
+        raft = self.raw.raft
+        if raft.is_leader():
+            # What it counts by and commits is looked at before others hear of it.
+            self._note(self._not_noted(raft.raft_log.unstable_entries()), None)
+            self._noted = (raft.term, raft.raft_log.last_index())
         self.world.send(self, messages)
         self.point("sent")
+
+    def _not_noted(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        raft, (term, index) = self.raw.raft, self._noted
+        if raft.term != term or not raft.is_leader():
+            return entries
+        return [entry for entry in entries if entry.index > index]
 
     def send_frame(self, peer_id: int, frame: PeerFrame) -> bool:
         """A frame leaves, if the link is up."""

@@ -343,3 +343,41 @@ def test_the_disk_of_these_tests_forgets_what_was_not_synced() -> None:
     disk.sync()
     assert disk.after_power_cut((1,)).storage.last_index() == 2
     assert disk.storage.initial_state().conf_state == ConfState(voters=[1])
+
+
+def test_with_a_sender_what_may_leave_does_so_before_the_write() -> None:
+    members = three()
+    elect(members, 1)
+    leader = members[1]
+    order: list[str] = []
+    persist = leader.disk.persist
+
+    def noted(plan: Plan) -> list[int]:
+        order.append(f"write {[entry.index for entry in plan.entries]}")
+        return persist(plan)
+
+    leader.driver = Driver(leader.raw, noted)
+    leader.driver.send = lambda messages: order.append(
+        f"send {[(m.to, [entry.index for entry in m.entries]) for m in messages]}"
+    )
+    leader.raw.propose(b"", b"x")
+    effects = leader.driver.pump()
+    assert order == ["send [(2, [3]), (3, [3])]", "write [3]"]
+    assert not effects.messages  # Nothing is sent twice.
+
+
+def test_with_a_sender_what_promises_something_still_waits_for_the_flush() -> None:
+    members = three()
+    elect(members, 1)
+    follower = members[2]
+    sent: list[Message] = []
+    follower.driver.send = sent.extend
+    members[1].raw.propose(b"", b"x")
+    (append,) = [m for m in members[1].settle() if m.to == 2]
+    follower.raw.step(append)
+    assert not follower.driver.pump().messages
+    assert not sent
+    mark = follower.driver.begin_sync()
+    follower.disk.sync()
+    follower.driver.end_sync(mark)
+    assert [m.msg_type for m in follower.driver.pump().messages] == [MsgAppendResponse]

@@ -10,6 +10,7 @@ import pytest
 from raft.eraftpb import ConfState, HardState
 from raft.errors import Compacted, Unavailable
 from raft.invariant import InvariantViolation
+from raft.util import fitting_count
 from raftd import keys, log_tail, storage
 from raftd.identity import (
     AlreadyInitialized,
@@ -511,3 +512,13 @@ def test_configuration_comes_back() -> None:
     found = LogStore.open(memory(store).reopen())
     assert found.conf_state == wanted
     assert found.load_addresses() == {1: "a", 4: "d"}
+
+
+@pytest.mark.parametrize("max_size", [None, 0, 1, 30, 64, 65, 100, 10_000])
+def test_what_the_tail_returns_fits_as_what_the_core_measures(max_size: int | None) -> None:
+    listed = [entry(index, data=b"x" * (index % 7)) for index in range(1, 30)]
+    tail = log_tail.Tail()
+    tail.load([(one, one.ByteSize()) for one in reversed(listed)], 30)
+    for low in (1, 5, 29):
+        count = fitting_count(listed, low - 1, 29, max_size)
+        assert tail.read(low, 30, max_size) == listed[low - 1 : low - 1 + count]

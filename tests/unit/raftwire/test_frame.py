@@ -161,3 +161,16 @@ def test_a_frame_error_is_the_other_sides_fault() -> None:
 def test_an_impossible_limit_is_refused(limit: int) -> None:
     with pytest.raises(ValueError, match="bytes_max"):
         FrameDecoder(limit)
+
+
+@given(st.lists(st.integers(1, 9000), min_size=1, max_size=12), st.lists(st.integers(1, 9000)))
+def test_pieces_of_any_size_come_back_as_the_frames_they_were(
+    sizes: list[int], cut_sizes: list[int]
+) -> None:
+    frames = [bytes((n % 251,)) * size for n, size in enumerate(sizes)]
+    stream = encode_frames(frames)
+    at, edge = [], 0
+    for size in cut_sizes:
+        edge += size
+        at.append(edge)
+    assert feed_in_pieces(FrameDecoder(10_000), stream, at) == frames
