@@ -54,7 +54,7 @@ _KINDS: Final = {
     "rollback": "the entry that takes the change back",
 }
 _STEPS: Final = {
-    "append": "is about to be written to the log, on the leader before it goes to anyone",
+    "append": "is about to be written to the log; a leader has sent it already",
     "durable": "is durable in the log here; a follower has told nobody",
     "apply": "is committed, and about to be applied",
     "applied": "is applied in memory, not written",

@@ -437,7 +437,7 @@ def across_a_snapshot(who: str) -> str:
 
 
 ROWS: Final[dict[str, tuple[str, Row]]] = {
-    "55": ("before Begin is appended", at("begin.append")),
+    "55": ("before Begin is written, a leader's is sent", at("begin.append")),
     "55p": ("looked into, not proposed", at("change.propose")),
     "56": ("Begin appended, not committed", at("begin.durable")),
     "57": ("Begin committed, not applied here", at("begin.apply")),
