@@ -75,7 +75,7 @@ def run_by_coverage(target: Target, seconds: float, seed: int, grow: int = 0) ->
         target: Feeds what is found once more, to tell what it is.
         seconds: How long.
         seed: Of the damage.
-        grow: So many of the smallest inputs that led to new places go into the corpus.
+        grow: So many small inputs that led to new places go into the corpus.
 
     Raises:
         RuntimeError: It did not fuzz, and found nothing either.
@@ -101,10 +101,11 @@ def run_by_coverage(target: Target, seconds: float, seed: int, grow: int = 0) ->
             raise RuntimeError(f"atheris ended with {done.returncode}: {done.stderr[-2000:]}")
         outcome.executions = int(runs[-1]) if runs else 0
         outcome.places = max(map(int, re.findall(r"cov: (\d+)", done.stderr)), default=0)
-        new = sorted((path.read_bytes() for path in Path(folder, "new").glob("*")), key=len)
-        for data in new[:grow]:
-            if len(data) <= _SMALL:
-                keep(target.name, data)
+        # What was found last was hardest to come by.
+        new = sorted(Path(folder, "new").glob("*"), key=lambda path: path.stat().st_mtime_ns)
+        small = [path.read_bytes() for path in new if path.stat().st_size <= _SMALL]
+        for data in small[len(small) - grow :] if grow else ():
+            keep(target.name, data)
     return outcome
 
 
