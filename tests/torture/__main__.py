@@ -43,8 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     names = kinds if options.faults == "all" else options.faults.split(",")
     if unknown := set(names) - set(kinds):
         parser.error(f"no such faults: {', '.join(sorted(unknown))}; there are: {', '.join(kinds)}")
-    stages = list(_stages(options.mode, names))
-    if not stages:
+    offered = list(stages(options.mode, names))
+    if not offered:
         print(f"none of these faults can be had in mode {options.mode} on this machine")
         return 2
     signal.signal(signal.SIGTERM, _interrupt)
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         while time.monotonic() < end and failures < options.failures:
             seconds = min(options.round, max(5.0, end - time.monotonic()))
-            make, chosen = stages[seed % len(stages)]
+            make, chosen = offered[seed % len(offered)]
             tell = _silent if options.quiet else _tell
             one = Round(seed, seconds, chosen, tell, make)
             try:
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def _stages(
+def stages(
     mode: str, names: Iterable[str]
 ) -> Iterator[tuple[Callable[..., Scene], list[type[Fault]]]]:
     """Yield what rounds there can be: the scene, and those of the faults named that it allows.
