@@ -155,7 +155,6 @@ class Code(StrEnum):
     COMPACTED = "COMPACTED"
     OUT_OF_RANGE = "OUT_OF_RANGE"
     REFUSED = "REFUSED"
-    KEY_CONFLICT = "KEY_CONFLICT"
     SNAPSHOT_BUSY = "SNAPSHOT_BUSY"
     CORRUPT = "CORRUPT"
     # Protocol and identity.
@@ -377,7 +376,6 @@ _FACTS: dict[str, CodeFacts] = {
     ),
     Code.OUT_OF_RANGE: _no(_REJECTED, "see the bounds with `raftctl log stat`"),
     Code.REFUSED: _no(_FAILED, ""),
-    Code.KEY_CONFLICT: _no(_REJECTED, "a key names one proposal: take a new one for other data"),
     Code.SNAPSHOT_BUSY: _no(
         ExitCode.OVERLOADED,
         "another snapshot is being made: try again",
