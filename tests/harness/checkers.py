@@ -437,6 +437,25 @@ class Checker:
         if applied:
             view.conf_index, view.conf = self.conf_at(applied)
             self._compare_conf(node.id, view, raft.prs.to_conf_state())
+        self._watch_elections(node, raft)
+
+    def _watch_elections(self, node: SimNode, raft: Any) -> None:
+        """See every leader when it is elected: it may be deposed before the step is over.
+
+        A daemon's loop takes in many messages at a time. What such a leader has to say still
+        leaves, and rightly so.
+        """
+        become_leader = raft.become_leader
+
+        def seen() -> None:
+            # What is not handed to the disk yet is not known here: only who is the one voter is
+            # elected that early, and is looked at after the step.
+            known = not raft.raft_log.unstable_entries()
+            become_leader()
+            if known:
+                self._became_leader(node, self.views[node.id])
+
+        raft.become_leader = seen
 
     def _chain_of(self, index: int, term: int, node_id: int) -> int:
         chain = self._chains.get((index, term))

@@ -8,10 +8,8 @@ delivered, at any time, any number of times; loss and delay need no actions of t
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
 from struct import Struct
 from typing import Any
 from zlib import crc32
@@ -358,58 +356,3 @@ def shrink(
         if chunk > 1:
             chunk = max(1, chunk // 2)
     return current
-
-
-def to_json(
-    seed: int,
-    commit: str,
-    settings: Settings,
-    draws: Sequence[int],
-    steps: Sequence[Step],
-    why: str,
-) -> str:
-    """A recording as a file."""
-    return json.dumps(
-        {
-            "seed": seed,
-            "commit": commit,
-            "violation": why,
-            "settings": asdict(settings),
-            "draws": list(draws),
-            "steps": [[_plain(action), list(drawn)] for action, drawn in steps],
-        },
-        indent=None,
-    )
-
-
-def from_json(text: str) -> tuple[Settings, list[int], list[Step], str]:
-    """Settings, initial draws, steps and violation of a file."""
-    values = json.loads(text)
-    known = {one.name for one in fields(Settings)}
-    given = {name: value for name, value in values["settings"].items() if name in known}
-    given["priorities"] = {int(k): v for k, v in given.get("priorities", {}).items()}
-    settings = Settings()
-    for name, value in given.items():
-        setattr(settings, name, tuple(value) if isinstance(value, list) else value)
-    steps = [(_unplain(action), list(drawn)) for action, drawn in values["steps"]]
-    return settings, values["draws"], steps, values["violation"]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return {"bytes": value.hex()}
-    if isinstance(value, dict):
-        return {"dict": {key: _plain(one) for key, one in value.items()}}
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
-    return value
-
-
-def _unplain(value: Any) -> Any:
-    if isinstance(value, dict):
-        if "bytes" in value:
-            return bytes.fromhex(value["bytes"])
-        return {key: _unplain(one) for key, one in value["dict"].items()}
-    if isinstance(value, list):
-        return tuple(_unplain(one) for one in value)
-    return value

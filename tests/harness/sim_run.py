@@ -436,6 +436,11 @@ def _copy(m: Message) -> Message:
 
 
 def run_seed(seed: int, steps: int = 2000, **fixed: Any) -> Outcome:
+    """Run a seed with the settings it draws; `fixed` ones are as given."""
+    return run_settings(seed, draw(seed, steps, **fixed))
+
+
+def run_settings(seed: int, settings: Settings) -> Outcome:
     """Run a seed with the garbage collector off: it would cost a fifth and changes nothing.
 
     What a run leaves is full of cycles, and thousands of seeds share a process, so it is collected
@@ -446,7 +451,7 @@ def run_seed(seed: int, steps: int = 2000, **fixed: Any) -> Outcome:
     gc.collect(0)  # What is older than the run is not gone through at its end.
     gc.disable()
     try:
-        return Run(seed, draw(seed, steps, **fixed)).run()
+        return Run(seed, settings).run()
     except Violation as violation:  # The group cannot even be made.
         return Outcome(seed, violation=violation)
     finally:

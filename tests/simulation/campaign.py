@@ -8,14 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.harness.checkers import Violation
-from tests.harness.sim_record import Replayed, Step, record, shrink, to_json
-from tests.harness.sim_run import run_seed
-from tests.harness.sim_swarm import FAULTS, Settings, draw
+from tests.harness.sim_record import record, shrink
+from tests.harness.sim_run import Run, run_seed, run_settings
+from tests.harness.sim_swarm import FAULTS, Settings
+from tests.simulation.recordings import Recording
 
 CHUNK = 10
 """Seeds that a process takes at a time."""
@@ -78,7 +78,7 @@ def run_many(
     tell: Callable[[Total], None],
     failures_max: int = 1,
 ) -> Total:
-    """Run seeds on `jobs` processes until all are done, time is over, or too many have failed."""
+    """Run seeds on `jobs` processes until all are done, time is over, or `failures_max` failed."""
     total = Total()
     deadline = None if seconds is None else time.monotonic() + seconds
 
@@ -86,7 +86,7 @@ def run_many(
         for start in range(first, first + count, CHUNK):
             if deadline is not None and time.monotonic() > deadline:
                 return
-            if len(total.failures) >= failures_max:
+            if 0 < failures_max <= len(total.failures):
                 return
             yield start, min(CHUNK, first + count - start)
 
@@ -103,10 +103,10 @@ def run_many(
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for one in done:
                     total.add(one.result())
-                tell(total)
+                    tell(total)
         for one in pending:
             total.add(one.result())
-    tell(total)
+            tell(total)
     return total
 
 
@@ -124,73 +124,77 @@ def git_commit() -> str:
     return commit + ("+changes" if git("status", "--porcelain", "--", "../..") else "")
 
 
-def simpler(seed: int, steps: int, check: str, fixed: dict[str, Any], tries: int) -> Settings:
-    """Switch faults of a failing seed off, one at a time, as long as the same check fails."""
-    settings = draw(seed, steps, **fixed)
+def simpler(seed: int, settings: Settings, check: str) -> Settings:
+    """Switch faults of a failing run off, and let it heal sooner, while the same check fails."""
+
+    def still_fails(candidate: Settings) -> bool:
+        violation = run_settings(seed, candidate).violation
+        return violation is not None and violation.check == check
+
     for fault in FAULTS:
-        if tries <= 0:
-            break
-        if fault not in settings.faults:
-            continue
-        tries -= 1
         faults = {name: mean for name, mean in settings.faults.items() if name != fault}
-        violation = run_seed(seed, steps, **{**fixed, "faults": faults}).violation
-        if violation is not None and violation.check == check:
-            settings.faults = faults
-            fixed = {**fixed, "faults": faults}
+        if len(faults) < len(settings.faults):
+            candidate = replace(settings, faults=faults)
+            if still_fails(candidate):
+                settings = candidate
+    for steps in range(100, settings.steps, 100):
+        candidate = replace(settings, steps=steps)
+        if still_fails(candidate):
+            return candidate
     return settings
 
 
 def take_apart(
     seed: int,
-    steps: int,
-    fixed: dict[str, Any],
+    settings: Settings,
     directory: Path,
     say: Callable[[str], None],
     tries: int = 3000,
-) -> None:
-    """Cut a failing seed down to few actions; write them to a file, and tell them."""
-    outcome = run_seed(seed, steps, **fixed)
-    violation = outcome.violation
+    mutant: str = "",
+) -> Recording | None:
+    """Cut a failing run down to few actions; write them to a file, and tell them."""
+    violation = run_settings(seed, settings).violation
     if violation is None:
         say(f"seed {seed} does not fail when it is run again: it is not deterministic")
-        return
-    settings = simpler(seed, steps, violation.check, fixed, 20)
+        return None
+    settings = simpler(seed, settings, violation.check)
     say(f"faults that matter: {', '.join(sorted(settings.faults)) or 'none'}")
+    file = directory / f"{mutant or f'seed-{seed}'}.json"
+    recording = Recording(seed, git_commit(), str(violation), settings, mutant=mutant)
     if violation.check == "liveness":
-        say("what does not happen cannot be cut down to actions: run the seed to look at it")
-        return
-    _, world = record(seed, settings)
-    short = shrink(settings, world.initial_draws, world.steps, violation.check, tries)
-    directory.mkdir(parents=True, exist_ok=True)
-    file = directory / f"seed-{seed}.json"
-    file.write_text(
-        to_json(seed, git_commit(), settings, world.initial_draws, short, str(violation))
-    )
-    say(f"{len(world.steps)} actions, {len(short)} of them enough; they are in {file}:")
-    for line in told(settings, world.initial_draws, short):
-        say(line)
+        say(f"what does not happen cannot be cut down to actions; the settings are in {file}")
+        for line in _standstill(seed, settings):
+            say(line)
+    else:
+        _, world = record(seed, settings)
+        short = shrink(settings, world.initial_draws, world.steps, violation.check, tries)
+        recording = replace(recording, draws=world.initial_draws, steps=short)
+        say(f"{len(world.steps)} actions, {len(short)} of them enough; they are in {file}:")
+        for line in recording.told():
+            say(line)
+    recording.write(file)
     say(f"python -m tests.simulation --replay {file}")
+    return recording
 
 
-def told(settings: Settings, draws: list[int], steps: list[Step]) -> Iterator[str]:
-    """The actions of a recording in words, and how they end."""
-    lines: list[str] = []
-    replayed = Replayed(settings, draws, steps, lines.append)
-    previous, times = "", 0
-    for line in [*lines, ""]:
-        if line == previous:
-            times += 1
+def _standstill(seed: int, settings: Settings) -> Iterator[str]:
+    """How a run that does not converge looks at its end."""
+    run = Run(seed, settings)
+    violation = run.run().violation
+    for node_id, node in sorted(run.world.nodes.items()):
+        if not node.up:
+            yield f"  node {node_id} is down"
             continue
-        if previous:
-            yield f"  {previous}" + (f" ({times} times)" if times > 1 else "")
-        previous, times = line, 1
-    yield f"  {replayed.violation or 'nothing is wrong any more'}"
+        raft, log = node.raft, node.raft.raft_log
+        yield (
+            f"  node {node_id}: {raft.state.name} in term {raft.term}, vote {raft.vote}, leader "
+            f"{raft.leader_id}, applied {log.applied}, committed {log.committed}, last "
+            f"({log.last_index()}, {log.last_term()}), decided by "
+            f"{sorted(raft.prs.deciding_voters())}"
+        )
+    yield f"  {violation}"
 
 
 def jobs_by_default() -> int:
     """A process for each core."""
     return len(os.sched_getaffinity(0))
-
-
-__all__ = ["Total", "Violation", "run_many", "run_some", "take_apart", "told"]
