@@ -106,7 +106,7 @@ endef
 
 $(eval $(call long,bench,tests.bench,measure throughput and latency$(comma) beside etcd where it is installed))
 $(eval $(call long,volume,tests.bench.volume,send much data through a group and see that memory and disk stay small))
-$(eval $(call long,sim,tests.simulation,search seeds of the simulator for violations))
+$(eval $(call long,sim,tests.simulation,search seeds of the simulator for violations: SEEDS=n))
 $(eval $(call long,torture,tests.torture,kill$(comma) pause and cut real daemons and check what they promised,$$(MINUTES:%=--minutes %)))
 $(eval $(call long,matrix,tests.daemon.matrix,kill each role at each step of a change of membership (20 min)))
 $(eval $(call long,search,tests.search,take a change of membership through every order of events (15 min)))

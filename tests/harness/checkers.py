@@ -326,6 +326,11 @@ class NodeView:
         return self.terms[position] if 0 <= position < len(self.terms) else -1
 
 
+def _bucket(length: int) -> int:
+    """The largest of 1, 2, 4 and 8 that is not above `length`."""
+    return min(8, 1 << length.bit_length() - 1)
+
+
 def mix(previous: int, entry: Entry) -> int:
     """The chain value of `entry` behind one whose value is `previous`."""
     return hash(
@@ -519,7 +524,7 @@ class Checker:
                 if first <= view.base:
                     raise Violation("I3", f"node {node.id} replaces entry {first} of its snapshot")
                 self.count("conflict_truncated")
-                self.count(f"conflict_length_{min(view.last - first + 1, 8)}")
+                self.count(f"conflict_length_{_bucket(view.last - first + 1)}")
                 keep = first - view.base
                 del view.chain[keep:]
                 del view.terms[keep:]

@@ -335,11 +335,14 @@ class World:
                     self.checker.count("crashed_torn")
             node.crash(keep, harsh)
 
-    def arm_crash(self, node_id: int, points: int, keep: int, harsh: int = 0) -> None:
-        """Cut a node's power at the `points`-th point from here."""
+    def arm_crash(
+        self, node_id: int, points: int, keep: int, harsh: int = 0, place: str = ""
+    ) -> None:
+        """Cut a node's power at the `points`-th point from here; `place`: of those called so."""
         node = self.nodes.get(node_id)
         if node is not None and node.up:
             node.crash_after = points
+            node.crash_place = place
             node.crash_keep = (keep, harsh)
 
     def fail_sync(self, node_id: int, keep: int) -> None:
@@ -457,8 +460,16 @@ def _change_v2(node: SimNode, transition: int, singles: Sequence[tuple[int, int]
 
 
 def _campaign_for_rollback(node: SimNode) -> None:
-    node.raw.campaign_for_rollback()
-    node.world.checker.forced.add((node.id, node.raft.term + (node.raft.pre_vote is True)))
+    # Noted before: who is all of C_old wins at once.
+    forced, candidacy = node.world.checker.forced, (node.id, node.raft.term + 1)
+    known = candidacy in forced
+    forced.add(candidacy)
+    try:
+        node.raw.campaign_for_rollback()
+    except BaseException:
+        if not known:
+            forced.discard(candidacy)
+        raise
     node.world.checker.count("rollback_campaign")
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from tests.harness.mutants import Edit, Mutant, register
 
 _RAFT = "raft.core:Raft"
-_NODE = "raft.raw_node:RawNode"
 
 
 def _found(
@@ -93,33 +92,11 @@ _found(
     "a leader's late refusal is taken for that of a later leader to whom the proposal went since",
     "I12",
     (
-        "raftd.node:Node.receive_refusal",
+        "raftd.proposing:Proposing.receive_refusal",
         "if proposal is None or proposal.term != refused.term:",
         "if proposal is None:",
     ),
     needs={"mode": "engine"},
-)
-_found(
-    "entries-without-the-commit-of-a-light-ready",
-    "entries are stored without the commit index that a LightReady told before",
-    "I1 I10 I4",
-    (
-        f"{_NODE}.ready",
-        "if hard_state != self._hard_state or (writes and log.committed > self._stored_commit):",
-        "if hard_state != self._hard_state:",
-    ),
-    needs={"mode": "core", "styles": ("append",), "durable_apply": False},
-)
-_found(
-    "light-ready-promises-early",
-    "a LightReady lets promises leave though a snapshot was stepped that is not on disk",
-    "I8 I9",
-    (
-        f"{_NODE}.advance_append",
-        "and log.unstable.snapshot is None",
-        "",
-    ),
-    needs={"mode": "core", "styles": ("append",)},
 )
 _found(
     "commit-in-an-old-refusal-ignored",

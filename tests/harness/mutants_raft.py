@@ -392,12 +392,12 @@ _plant(
 _plant(
     38,
     "slice-off-by-one",
-    "a slice begins one entry late",
+    "a slice of several entries begins one late",
     "I14 I3 I5",
     (
         f"{_LOG}.slice",
         "self.store.entries(low, stable_high, max_size, context)",
-        "self.store.entries(min(low + 1, stable_high), stable_high, max_size, context)",
+        "self.store.entries(\nlow + (low + 1 < stable_high), stable_high, max_size, context)",
     ),
 )
 
@@ -650,7 +650,7 @@ _plant(
     "a confirmed read is served though the state is older than its index",
     "I11 linearizability",
     (
-        "raftd.node:Node._answer_reads",
+        "raftd.reading:Reading.answer",
         "while confirmed and confirmed[0][0] <= applied:",
         "while confirmed:",
     ),

@@ -7,6 +7,8 @@ too, and `breaks` is empty for them.
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.harness.mutants import Edit, Mutant, register
 
 _CHECK_LEAVING = "raft._membership:_check_leaving"
@@ -21,7 +23,39 @@ _FORCED_WINNER = (
     ),
     Edit("raft.core:Raft.become_leader", "self._stop_campaigning_for_rollback()", "pass"),
 )
-_UNSAFE = ("search",)
+_UNSAFE = ("search", "I10", "I1", "I4", "liveness")
+_BUSY: dict[str, Any] = {
+    "spares": 3,
+    "more_faults": {
+        "member": 60.0,
+        "leave_joint": 60.0,
+        "rollback_campaign": 60.0,
+        "isolate_leader": 150.0,
+        "crash": 150.0,
+    },
+}
+_SMALL: dict[str, Any] = {
+    "voters": 1,
+    "learners": 1,
+    "spares": 1,
+    "clients": 1,
+    "think_ms": 100.0,
+    "pre_vote": False,
+    "check_quorum": False,
+    "lease_reads": False,
+    "election_tick": 4,
+    "heartbeat_tick": 1,
+    "priorities": {},
+    "more_faults": {
+        "member": 80.0,
+        "leave_joint": 40.0,
+        "rollback_campaign": 30.0,
+        "isolate_leader": 100.0,
+        "partition": 100.0,
+        "crash": 100.0,
+        "campaign": 100.0,
+    },
+}
 
 A = register(
     Mutant(
@@ -35,6 +69,7 @@ A = register(
             ),
         ),
         _UNSAFE,
+        needs=_BUSY,
     )
 )
 B = register(
@@ -54,6 +89,7 @@ B = register(
             ),
         ),
         _UNSAFE,
+        needs=_BUSY,
     )
 )
 C = register(
@@ -68,6 +104,7 @@ C = register(
             ),
         ),
         _UNSAFE,
+        needs=_SMALL,
     )
 )
 D = register(
@@ -82,6 +119,7 @@ D = register(
             ),
         ),
         _UNSAFE,
+        needs=_SMALL,
     )
 )
 E = register(
@@ -119,6 +157,7 @@ F = register(
             ),
         ),
         _UNSAFE,
+        needs=_BUSY,
     )
 )
 G = register(
@@ -133,6 +172,7 @@ G = register(
             ),
         ),
         _UNSAFE,
+        needs=_BUSY,
     )
 )
 H1 = register(
@@ -157,6 +197,7 @@ H2 = register(
         "who won a campaign for rollback may append a Finalize and commit it by C_old alone",
         _FORCED_WINNER,
         _UNSAFE,
+        needs=_SMALL,
     )
 )
 _NO_GUARDS = (
@@ -177,6 +218,7 @@ I = register(  # noqa: E741  # The letters are the names.
             ),
         ),
         _UNSAFE,
+        needs=_BUSY,
     )
 )
 I1 = register(
@@ -198,6 +240,7 @@ J = register(
             ),
         ),
         _UNSAFE,
+        needs=_SMALL,
     )
 )
 K = register(
@@ -213,5 +256,6 @@ K = register(
             ),
         ),
         _UNSAFE,
+        needs=_BUSY,
     )
 )

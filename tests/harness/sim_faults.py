@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from raft.eraftpb import AddLearnerNode, AddNode, RemoveNode
 from tests.harness.disk import KEEP_ALL, KEEP_NONE
@@ -11,6 +12,24 @@ from tests.harness.sim_node import SimNode
 
 if TYPE_CHECKING:
     from tests.harness.sim_run import Run
+
+
+_FLUSHING: Final = (
+    "before_write",
+    "after_write",
+    "sent",
+    "written_not_flushed",
+    "flushed",
+    "flush_ended",
+)
+POINTS: Final = {
+    "simple": ("sent", "written", "flushed", "sent_after", "applied"),
+    "append": ("sent", "written", "flushed", "sent_after", "light_sent", "applied"),
+    "async": _FLUSHING,
+    "daemon": (*_FLUSHING, "staging", "staged"),
+    "engine": (*_FLUSHING, "staging", "staged"),
+}
+"""Between which steps a node may crash, by how it is driven."""
 
 
 class Faults:
@@ -71,10 +90,14 @@ class Faults:
         node = self._some_node()
         if node is not None:
             keep, harsh = self._keep(node)
-            self.world.arm_crash(node.id, self.rng.randrange(1, 12), keep, harsh)
-            self._restart_if_down_later(node.id)
+            points, place = self.rng.randrange(1, 12), ""
+            if self.rng.random() < 0.6:
+                # Some places are passed seldom: whoever waits for one meets it.
+                points, place = self.rng.randrange(1, 4), self.rng.choice(POINTS[node.kind])
+            self.world.arm_crash(node.id, points, keep, harsh, place)
+            self._restart_if_down_later(node.id, patience=4.0 if place else 1.0)
 
-    def _restart_if_down_later(self, node_id: int) -> None:
+    def _restart_if_down_later(self, node_id: int, patience: float = 1.0) -> None:
         def start() -> None:
             node = self.world.nodes[node_id]
             if self.run.calm:
@@ -84,7 +107,7 @@ class Faults:
             else:
                 self.world.start(node_id)
 
-        self.run.at(self._outage(), CALL, start)
+        self.run.at(patience * self._outage(), CALL, start)
 
     def _fault_crash_all(self) -> None:
         for node_id in list(self.world.nodes):
@@ -101,13 +124,22 @@ class Faults:
             self.world.fail_sync(node.id, self.rng.choice((KEEP_NONE, KEEP_ALL, 1)))
             self._restart_if_down_later(node.id)
 
-    def _cut_for_a_while(self, links: set[tuple[int, int]]) -> None:
+    def _drop_the_leaders_log(self) -> None:
+        leader = self.world.leader()
+        if leader is not None and leader.id not in self.run.paused and self.rng.random() < 0.5:
+            self.world.operate(leader.id, "compact", 0)
+
+    def _cut_for_a_while(
+        self, links: set[tuple[int, int]], then: Callable[[], None] | None = None
+    ) -> None:
         links -= self.run.cut
         self.run.cut |= links
         self.run.links_change()
 
         def heal() -> None:
             if not self.run.calm:
+                if then is not None:
+                    then()
                 self.run.cut -= links
                 self.run.links_change()
 
@@ -142,7 +174,8 @@ class Faults:
             links = {(leader.id, other) for other in others}
             if self.rng.random() < 0.6:
                 links |= {(other, leader.id) for other in others}
-            self._cut_for_a_while(links)
+            # What it appended alone will be in conflict, perhaps with a log that is gone already.
+            self._cut_for_a_while(links, then=self._drop_the_leaders_log)
 
     def _fault_pause(self) -> None:
         node = self._some_node()

@@ -94,6 +94,8 @@ class SimNode:
         self.ready_reads: list[tuple[int, Op]] = []
         self.crash_after = 0
         """Crash at the n-th point from here; 0: do not."""
+        self.crash_place = ""
+        """Count only points of this name; "": all."""
         self.crash_keep = (0, 0)
         """What of the disk survives that crash: see `MiniDisk.crash`."""
         self.snapshots_unavailable = 0
@@ -165,7 +167,7 @@ class SimNode:
 
     def point(self, name: str) -> None:
         """A place where the power may go."""
-        if self.crash_after:
+        if self.crash_after and self.crash_place in ("", name):
             self.crash_after -= 1
             if not self.crash_after:
                 self.world.checker.count(f"crash_at_{self.kind}_{name}")

@@ -111,11 +111,14 @@ class RecordingWorld(World):
         action = ("crash", node_id, keep, harsh)
         self._record(action, lambda: super(RecordingWorld, self).crash(node_id, keep, harsh))
 
-    def arm_crash(self, node_id: int, points: int, keep: int, harsh: int = 0) -> None:
+    def arm_crash(
+        self, node_id: int, points: int, keep: int, harsh: int = 0, place: str = ""
+    ) -> None:
         """As `World`."""
-        action = ("arm_crash", node_id, points, keep, harsh)
+        action = ("arm_crash", node_id, points, keep, harsh, place)
         self._record(
-            action, lambda: super(RecordingWorld, self).arm_crash(node_id, points, keep, harsh)
+            action,
+            lambda: super(RecordingWorld, self).arm_crash(node_id, points, keep, harsh, place),
         )
 
     def fail_sync(self, node_id: int, keep: int) -> None:

@@ -11,8 +11,11 @@ from __future__ import annotations
 import gc
 import math
 import random
+import signal
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
@@ -28,8 +31,10 @@ from tests.harness.sim_healing import Healing
 from tests.harness.sim_node import SimNode
 from tests.harness.sim_swarm import Settings, draw
 
-ARCHIVE: Final = 64
-"""Messages kept to be delivered again, long after."""
+SECONDS_MAX: Final = 30.0
+"""Of CPU, for a seed; most take a tenth of one."""
+ARCHIVE: Final = 8
+"""Messages of each type kept to be delivered again, long after."""
 
 
 @dataclass(slots=True)
@@ -88,7 +93,7 @@ class Run:
         self.calm = False
         self.delay = self.settings.delay_ms
         self.loss = self.settings.loss
-        self.archive: deque[Message] = deque(maxlen=ARCHIVE)
+        self.archive: dict[int, deque[Message]] = {}
         self.slow: set[int] = set()
         self.periods: dict[int, float] = {}
         self.clients = [Client(number) for number in range(self.settings.clients)]
@@ -317,10 +322,14 @@ class Run:
         if settings.duplicate and rng.random() < settings.duplicate:
             self.at(self.between(self.delay) * 3, DELIVER, _copy(m))
         if settings.replay:
-            self.archive.append(m)
+            kept = self.archive.get(m.msg_type)
+            if kept is None:
+                kept = self.archive[m.msg_type] = deque(maxlen=ARCHIVE)
+            kept.append(m)
             if rng.random() < settings.replay:
-                old = self.archive[rng.randrange(len(self.archive))]
-                self.at(self.between(self.delay), DELIVER, _copy(old))
+                # Every type as often: those that are rare meet the other roles by this alone.
+                kept = rng.choice(list(self.archive.values()))
+                self.at(self.between(self.delay), DELIVER, _copy(rng.choice(kept)))
 
     def _report_snapshot(self, node: SimNode, to: int, ok: bool) -> None:
         incarnation = node.incarnation
@@ -431,6 +440,29 @@ class Run:
             self.at(self.between((0.0, 2 * think_ms)), CLIENT, client)
 
 
+@contextmanager
+def _seconds(limit: float) -> Iterator[None]:
+    """Raise a `Violation` in whatever still runs after `limit` seconds of CPU: it has no end.
+
+    What is simulated has a bound; a step that goes round for ever has not. Only the main thread can
+    be interrupted; elsewhere there is no limit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def overdue(_signal: int, _frame: object) -> None:
+        raise Violation("I14", f"some step does not end: {limit:g} s of CPU are used up")
+
+    kept = signal.signal(signal.SIGVTALRM, overdue)
+    signal.setitimer(signal.ITIMER_VIRTUAL, limit)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, kept)
+
+
 def _copy(m: Message) -> Message:
     return Message.FromString(m.SerializeToString())
 
@@ -451,7 +483,8 @@ def run_settings(seed: int, settings: Settings) -> Outcome:
     gc.collect(0)  # What is older than the run is not gone through at its end.
     gc.disable()
     try:
-        return Run(seed, settings).run()
+        with _seconds(SECONDS_MAX):
+            return Run(seed, settings).run()
     except Violation as violation:  # The group cannot even be made.
         return Outcome(seed, violation=violation)
     finally:

@@ -182,7 +182,7 @@ def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
     s.delay_ms = rng.choice(((0.1, 0.5), (1.0, 5.0), (1.0, 20.0), (0.1, 60.0), (5.0, 6.0)))
     s.loss = rng.choice((0.0, 0.0, 0.02, 0.1, 0.3))
     s.duplicate = rng.choice((0.0, 0.0, 0.05, 0.3))
-    s.replay = rng.choice((0.0, 0.0, 0.02, 0.1))
+    s.replay = rng.choice((0.0, 0.0, 0.03, 0.15))
     s.tell_unreachable = rng.choice((0.0, 0.3))
     s.serialise = seed % 50 == 7
     if not s.lease_reads:

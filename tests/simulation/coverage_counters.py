@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
+
+from tests.harness.sim_faults import POINTS
 
 _ROLES = ("Follower", "PreCandidate", "Candidate", "Leader")
 _ANYWHERE = (
@@ -21,28 +23,6 @@ _ANYWHERE = (
     "MsgReadIndexResp",
     "MsgTransferLeader",
 )
-_POINTS: Final = {
-    "simple": ("sent", "written", "flushed", "sent_after", "applied"),
-    "append": ("sent", "written", "flushed", "sent_after", "light_sent", "applied"),
-    "async": (
-        "before_write",
-        "after_write",
-        "sent",
-        "written_not_flushed",
-        "flushed",
-        "flush_ended",
-    ),
-    "daemon": (
-        "before_write",
-        "after_write",
-        "sent",
-        "written_not_flushed",
-        "flushed",
-        "flush_ended",
-        "staging",
-        "staged",
-    ),
-}
 
 EXPECTED: Final = frozenset(
     {
@@ -55,7 +35,7 @@ EXPECTED: Final = frozenset(
         "leader_lost_with_uncommitted_tail",
         "leader_removed",
         "conflict_truncated",
-        *(f"conflict_length_{length}" for length in range(1, 9)),
+        *(f"conflict_length_{length}" for length in (1, 2, 4, 8)),
         "conf_entry_truncated",
         "commit_of_older_term",
         "commit_joint",
@@ -92,7 +72,7 @@ EXPECTED: Final = frozenset(
         "crash_all",
         "crash_DiskFailure",
         "crash_StoreWriteError",
-        *(f"crash_at_{kind}_{point}" for kind, points in _POINTS.items() for point in points),
+        *(f"crash_at_{kind}_{point}" for kind, points in POINTS.items() for point in points),
         *(f"recv_{kind}_{role}" for kind in _ANYWHERE for role in _ROLES),
         *(f"role_{a}_{b}" for a, b in (("Follower", "Candidate"), ("Follower", "PreCandidate"))),
         *(f"role_{role}_Leader" for role in ("Candidate", "Follower")),
@@ -104,3 +84,27 @@ EXPECTED: Final = frozenset(
 def missing(counters: Mapping[str, int]) -> list[str]:
     """What a campaign with these counters has not met."""
     return sorted(name for name in EXPECTED if not counters.get(name))
+
+
+_CRASHES: Final = {"crash_at_point": 60.0}
+_SNAPSHOTS: Final = {**_CRASHES, "compact": 60.0, "isolate_leader": 300.0}
+_FOCUS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
+    ("crash_at_engine", {"mode": "engine", "compact_keep": 0, "more_faults": _SNAPSHOTS}),
+    ("crash_at_daemon", {"mode": "daemon", "compact_keep": 0, "more_faults": _SNAPSHOTS}),
+    *(
+        (f"crash_at_{style}", {"mode": "core", "styles": (style,), "more_faults": _CRASHES})
+        for style in ("simple", "append", "async")
+    ),
+    ("recv_", {"replay": 0.3, "more_faults": {"transfer": 100.0, "compact": 60.0}}),
+    ("conflict", {"more_faults": {"isolate_leader": 150.0}}),
+    ("snapshot", {"compact_keep": 0, "more_faults": {"isolate_leader": 150.0, "compact": 60.0}}),
+    ("read_", {"lease_reads": True, "check_quorum": True, "rates": (1.0, 1.0)}),
+)
+
+
+def focus(counter: str) -> dict[str, Any]:
+    """Settings under which what `counter` counts happens more often."""
+    for prefix, fixed in _FOCUS:
+        if counter.startswith(prefix):
+            return fixed
+    return {}
