@@ -42,9 +42,9 @@ _found(
         "if False:",
     ),
     (
-        f"{_RAFT}.request_snapshot",
-        "self.pending_request_snapshot = max(request_index, self.raft_log.last_index())",
-        "self.pending_request_snapshot = request_index",
+        "raft._replication:request_snapshot",
+        "= max(request_index, raft.raft_log.last_index())",
+        "= request_index",
     ),
     needs={"mode": "core", "more_faults": {"api": 20.0}},
 )
