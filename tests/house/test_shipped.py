@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import tomllib
@@ -15,8 +16,11 @@ import pytest
 from raftctl.cli import cli
 from raftctl.errors import EXIT_MEANINGS
 from raftctl.group import Group
+from raftctl.options import Settings
 from raftd.cli import main as raftd_command
 from raftd.config import OPTIONS
+from raftd.events import NAMES
+from raftwire import limits
 from tests.house import shipped
 
 MADE = shipped.files()
@@ -133,3 +137,64 @@ def test_the_wheel_installs_every_one_of_them() -> None:
     others = {path for path in shared if path.startswith("raftd/")}
     assert shared - others == set(MADE)
     assert all((shipped.ROOT / path).is_file() for path in others)
+
+
+def test_every_metric_event_and_limit_is_in_the_manual() -> None:
+    daemon = plain("man/raftd.8")
+    metrics = shipped.metric_names()
+    assert {"raftd_has_leader", "raftd_proposals_total", "raftd_tls_not_after_seconds"} <= set(
+        metrics
+    )
+    for name in metrics:
+        assert f".It Li {name}\n" in daemon
+    for name in NAMES:
+        assert f".It Qo {name} Qc " in daemon
+    constants = {name for name in vars(limits) if name.isupper()} - {"KIB", "MIB"}
+    assert set(shipped.limit_names()) == constants, "a limit has a comment that begins with #:"
+    assert daemon.count("\n.It", daemon.index(".Sh LIMITS"), daemon.index(".Sh MONITORING")) == len(
+        constants - shipped.SETTINGS
+    )
+
+
+def examples() -> Iterator[tuple[str, list[str]]]:
+    """Return every raftctl and raftd command line that README and manual show."""
+    readme = (shipped.ROOT / "README.md").read_text()
+    blocks = [("README.md", b) for b in re.findall(r"```(?:sh|console)\n(.*?)```", readme, re.S)]
+    for page in PAGES:
+        text = MADE[page].replace("\\-", "-").replace("\\e\n", "\\\n")
+        blocks += [
+            (page, b) for b in re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", text, re.S | re.M)
+        ]
+    for place, block in blocks:
+        for line in block.replace("\\\n", " ").splitlines():
+            found = re.match(r"\s*(?:[$#] )?(raftctl|raftd) (?=[a-z-])(.*)", line)
+            if found:
+                shown = re.split(r"\s+(?:#|\|\|?|&&|&|>)(?:\s|$)", found[0].lstrip(" $#"))[0]
+                yield place, shlex.split(shown)
+
+
+@pytest.mark.parametrize(
+    ("place", "words"), [pytest.param(p, w, id=f"{p}:{' '.join(w)}") for p, w in examples()]
+)
+def test_examples_are_written_as_the_commands_read_them(place: str, words: list[str]) -> None:
+    """Nothing is run: the line is parsed, down to the last option of the last command."""
+    command: click.Command = cli if words[0] == "raftctl" else raftd_command
+    context = click.Context(command, info_name=words[0], resilient_parsing=True, obj=Settings())
+    rest = words[1:]
+    while True:
+        parser = command.make_parser(context)
+        if isinstance(command, Group):
+            parser.allow_interspersed_args = False
+        _, rest, _ = parser.parse_args(rest)
+        if not isinstance(command, Group):
+            break
+        assert rest, f"{place}: {words} ends in a group"
+        name = rest.pop(0)
+        found = command.get_command(context, name)
+        assert found is not None, f"{place}: there is no command {name}"
+        context = click.Context(found, info_name=name, parent=context, resilient_parsing=True)
+        command = found
+
+
+def test_there_are_examples() -> None:
+    assert len(list(examples())) > 60
