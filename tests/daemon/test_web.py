@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from raftd.pages import load_page
 from raftwire.limits import KIB
 from tests.harness.processes import Cluster, free_port, wait_for
+from tests.house.shipped import metric_names
 from tests.house.tree import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
@@ -147,6 +148,9 @@ def test_metrics_are_well_formed(group: Watched) -> None:
     families = list(text_string_to_metric_families(text))
     names = [family.name for family in families]
     assert len(names) == len(set(names))
+    # What the manual lists is what there is: read from the code there, from the wire here.
+    listed = {name.removesuffix("_total") for name in metric_names()} | {"raftd_scrape_seconds"}
+    assert {name for name in names if name.startswith("raftd_")} <= listed
     for family in families:
         assert family.documentation.endswith((".", "name.", "seconds.")) or "process" in family.name
         assert re.fullmatch(r"(raftd|process)_[a-z0-9_]+", family.name)
