@@ -53,16 +53,18 @@ class Bars:
         """Say how far something has got.
 
         Args:
-            key: The member's id.
+            key: The member's id; 0: it is of no member.
             done: How much of ``total`` is there.
             total: How much there is to do; may grow.
             note: A word on what it is doing.
         """
         if self._rich is not None:
             if key not in self._tasks:
-                name = f"{self._title}: node {key}"
-                self._tasks[key] = self._rich.add_task(name, total=total, note="")
+                self._tasks[key] = self._rich.add_task(self._name(key), total=total, note="")
             self._rich.update(self._tasks[key], completed=done, total=total, note=note)
         elif time.monotonic() - self._told >= EVERY:
             self._told = time.monotonic()
-            self._out.note(f"{self._title}: node {key} at {done} of {total} {note}".rstrip())
+            self._out.note(f"{self._name(key)} at {done} of {total} {note}".rstrip())
+
+    def _name(self, key: int) -> str:
+        return f"{self._title}: node {key}" if key else self._title
