@@ -134,7 +134,7 @@ class Fields(Generic[StorageT]):
         return (
             self.check_quorum
             and self.leader_id != INVALID_ID
-            and (self.election_elapsed < self.election_timeout or self.state is _LEADER)
+            and self.election_elapsed < self.election_timeout
         ) or self.ticks < self.quiet_until
 
     def committed_index(self) -> int:

@@ -461,7 +461,6 @@ def leave_joint(raft: Raft[Any], index: int, *, rollback: bool) -> None:
     prs = raft.prs
     if not prs.is_in_membership_change():
         raise NoPendingMembershipChange
-    was_member = prs.configuration.ids()
     if raft.is_leader():
         # Who leaves hears of it now or never: the leader forgets their progress below.
         assert prs.next_configuration is not None
@@ -472,7 +471,7 @@ def leave_joint(raft: Raft[Any], index: int, *, rollback: bool) -> None:
     if rollback:
         prs.rollback_membership_change()
     else:
-        prs.removed |= was_member & prs.finalize_membership_change()
+        prs.removed |= prs.finalize_membership_change()
     prs.removed -= prs.configuration.ids()
     prs.config_index = index
     raft.leave_requested = raft.handover_tried = False

@@ -15,10 +15,6 @@ class Settings(Fields[StorageT], ABC):
     """The part of `core.Raft` that changes its settings at run time."""
 
     @abstractmethod
-    def flush_appends(self) -> None:
-        """Make the appends that are held back."""
-
-    @abstractmethod
     def maybe_commit(self) -> bool:
         """Advance the commit index."""
 
@@ -31,9 +27,7 @@ class Settings(Fields[StorageT], ABC):
         self.priority = priority
 
     def set_batch_append(self, batch_append: bool) -> None:
-        """Switch `Config.batch_append`."""
-        if self.batch_append and not batch_append:
-            self.flush_appends()
+        """Switch `Config.batch_append`. What is held back goes out with the next messages."""
         self.batch_append = batch_append
 
     def set_check_quorum(self, check_quorum: bool) -> None:

@@ -37,7 +37,7 @@ _ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.RShift: ast.LShift,
 }
 _CALLS = {"min": "max", "max": "min", "any": "all", "all": "any"}
-_TALK = frozenset({"debug", "info", "warning", "error", "fatal"})
+_TALK = frozenset({"debug", "info", "warning", "error", "fatal", "_lost"})
 _SILENT_FUNCTIONS = frozenset({"__repr__"})
 
 
@@ -185,7 +185,7 @@ class _Finder:
             case ast.Break():
                 yield from self._mutant(node, "without `break`", nothing)
             case ast.Return(value=ast.expr() as value) if not (
-                isinstance(value, ast.Constant) and value.value is None
+                isinstance(value, ast.Constant) and not value.value
             ):
                 none = _put(body, index, ast.Return(value=ast.Constant(value=None)))
                 yield from self._mutant(node, f"None for `{text}`", none)
