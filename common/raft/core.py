@@ -486,7 +486,6 @@ class Raft(Settings[StorageT]):
             # Any snapshot that reaches our log will do, not only the one that was sent. If it was
             # asked for, that is done: whoever still wants one asks again.
             progress.pending_request_snapshot = 0
-            progress.become_probe()
             progress.become_replicate()
         if not (news or was_paused or progress.state is not was_state):
             return

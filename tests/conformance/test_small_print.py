@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from raft import Inflights, NullLogger, Progress, ProgressSet, ProgressState, StateRole
+from raft import (
+    Configuration,
+    Inflights,
+    NullLogger,
+    Progress,
+    ProgressSet,
+    ProgressState,
+    StateRole,
+)
 from raft._replication import append_own
 from raft.eraftpb import (
     AddNode,
@@ -224,7 +232,80 @@ def test_a_leader_that_is_no_member_goes_on_writing() -> None:
     assert leader.raft.raft_log.persisted == 4
 
 
+def test_a_held_back_commit_index_is_told_to_who_has_everything() -> None:
+    leader = a_leader(batch_append=True)
+    leader.propose(b"x")
+    leader.receive(MsgAppendResponse, 3, index=3)
+    told = to(of_type(leader.receive(MsgAppendResponse, 2, index=3, commit=2), MsgAppend), 2)
+    told += to(of_type(leader.pump(), MsgAppend), 2)
+    assert leader.raft.prs.progress[2].sent_commit == 3
+    assert all(not m.entries and m.commit == 3 for m in told)
+
+
+def test_a_snapshot_that_was_asked_for_is_sent_with_the_next_sign_of_life() -> None:
+    leader = a_leader()
+    progress = leader.raft.prs.progress[2]
+    assert progress.matched == leader.last_index
+    progress.pending_request_snapshot = 2
+    leader.storage.wl().trigger_snap_unavailable()
+    assert of_type(leader.heard(2), MsgSnapshot) == []
+    assert only(of_type(leader.heard(2), MsgSnapshot)).snapshot.metadata.index == 2
+
+
+def test_a_learner_tells_a_leader_of_an_earlier_term_where_nothing_else_would() -> None:
+    learner = a_member(4, learners=[4], term=5)
+    answer = only(learner.receive(MsgAppend, 1, term=3, index=1, log_term=1))
+    assert (answer.msg_type, answer.term) == (MsgAppendResponse, 5)
+    voter = a_member(term=5)
+    assert voter.receive(MsgAppend, 2, term=3, index=1, log_term=1) == []
+
+
 # Membership.
+
+
+def test_followers_keep_their_leader_when_others_come_and_go() -> None:
+    member = a_member()
+    entry = change_entry(v1(AddNode, 4), 2, 2)
+    member.receive(MsgAppend, 2, term=2, index=1, log_term=1, entries=[entry], commit=2)
+    assert member.raft.prs.voter_ids() == {1, 2, 3, 4}
+    assert (member.raft.leader_id, member.raft.departed_leader) == (2, 0)
+
+
+def test_a_leader_that_left_is_forgotten_with_its_term() -> None:
+    member = a_member()
+    entry = change_entry(v1(RemoveNode, 2), 2, 2)
+    member.receive(MsgAppend, 2, term=2, index=1, log_term=1, entries=[entry], commit=2)
+    assert member.raft.departed_leader == 2
+    member.receive(MsgHeartbeat, 3, term=3)
+    assert member.raft.departed_leader == 0
+
+
+def test_only_a_learner_that_is_streamed_to_is_promoted() -> None:
+    leader = a_leader(voters=[1, 2], learners=[3])
+    leader.raft.prs.promotable = frozenset((3,))
+    progress = leader.raft.prs.progress[3]
+    progress.become_probe()
+    leader.tick(3)
+    assert leader.raft.catch_up[3].caught_up
+    assert leader.last_index == 2
+    progress.become_replicate()
+    leader.tick()
+    assert leader.last_index == 3
+
+
+def test_the_old_voters_decide_alone_only_while_joint() -> None:
+    prs = ProgressSet()
+    prs.restore_conf_state(ConfState(voters=[1, 2, 3]), lambda: Progress(1, 8))
+    prs.decide_by_old_alone(True)
+    prs.begin_membership_change(Configuration([3, 4, 5], []), lambda: Progress(1, 8))
+    assert prs.deciding_voters() == {1, 2, 3, 4, 5}
+    prs.decide_by_old_alone(True)
+    assert prs.deciding_voters() == {1, 2, 3}
+
+
+def test_a_configuration_is_compared_with_configurations_only() -> None:
+    assert (Configuration([1], []) == object()) is False
+    assert Configuration([1], []) == Configuration([1], [])
 
 
 def test_changes_without_their_index_are_taken_in_the_order_of_the_log() -> None:
