@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from raft.eraftpb import ConfState, Entry, HardState, Snapshot, SnapshotMetadata, conf_state_of
 from raft.errors import (
@@ -403,7 +403,8 @@ class MemStorage:
     """A `Storage` in memory: for tests, for examples, and as a model of how one behaves.
 
     It forgets everything when the process ends, and a Raft node that forgets its vote or its
-    log may elect two leaders: real nodes need a disk.
+    log may elect two leaders: real nodes need a disk. Its snapshots carry no data: a program that
+    has a state machine overrides `snapshot` and adds what that holds.
     """
 
     __slots__ = (
@@ -419,12 +420,18 @@ class MemStorage:
     def __init__(self) -> None:
         core = self._core = MemStorageCore()
         # The core's methods themselves: the log is asked too often for a detour.
-        self.initial_state = core.initial_state
-        self.entries = core.entries
-        self.term = core.term
-        self.first_index = core.first_index
-        self.last_index = core.last_index
-        self.snapshot = core.snapshot
+        if TYPE_CHECKING:
+            self.initial_state = core.initial_state
+            self.entries = core.entries
+            self.term = core.term
+            self.first_index = core.first_index
+            self.last_index = core.last_index
+            self.snapshot = core.snapshot
+        else:
+            # Set through the slots: a subclass's method of the same name then holds, and finds
+            # what is set here by super(). An assignment would hide it without a word.
+            for name in MemStorage.__slots__[1:]:
+                MemStorage.__dict__[name].__set__(self, getattr(core, name))
 
     @classmethod
     def new(cls) -> Self:

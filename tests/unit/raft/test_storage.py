@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raft.eraftpb import ConfState, Entry, HardState, SnapshotMetadata, new_entry, new_snapshot
+from raft import Config, Raft
+from raft.eraftpb import (
+    ConfState,
+    Entry,
+    HardState,
+    Snapshot,
+    SnapshotMetadata,
+    new_entry,
+    new_snapshot,
+)
 from raft.errors import (
     Compacted,
     LogTemporarilyUnavailable,
@@ -421,3 +430,61 @@ def test_it_behaves_as_a_naive_model(data: st.DataObject) -> None:
             core.term(model.start - 1)
         with pytest.raises(Unavailable):
             core.term(model.last + 1)
+
+
+class Counting(MemStorage):
+    """A subclass with methods of its own in place of all that a core asks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def initial_state(self) -> RaftState:
+        self.asked.append("initial_state")
+        return super().initial_state()
+
+    def entries(
+        self,
+        low: int,
+        high: int,
+        max_size: int | None = None,
+        context: GetEntriesContext | None = None,
+    ) -> list[Entry]:
+        self.asked.append("entries")
+        return super().entries(low, high, max_size, context)
+
+    def term(self, index: int) -> int:
+        self.asked.append("term")
+        return super().term(index)
+
+    def first_index(self) -> int:
+        self.asked.append("first_index")
+        return super().first_index()
+
+    def last_index(self) -> int:
+        self.asked.append("last_index")
+        return super().last_index()
+
+    def snapshot(self, request_index: int = 0, to: int = 0) -> Snapshot:
+        snapshot = super().snapshot(request_index, to)
+        snapshot.data = b"state"
+        return snapshot
+
+
+def test_a_subclass_may_answer_in_its_own_way() -> None:
+    storage = Counting.new_with_conf_state(([1], []))
+    with storage.wl() as core:
+        core.append([Entry(index=2, term=1)])
+        core.set_hardstate(HardState(term=1, commit=2))
+    log = Raft(Config(id=1, applied=1), storage).raft_log
+    assert [entry.index for entry in log.entries(2)] == [2]
+    assert log.term(2) == 1
+    assert storage.term(2) == 1
+    assert set(storage.asked) == {
+        "initial_state",
+        "entries",
+        "term",
+        "first_index",
+        "last_index",
+    }
+    assert log.snapshot(0, 2).data == b"state"
