@@ -43,4 +43,6 @@ def script(shell: str, program: str) -> str:
     completer = kind(click.Command(program), {}, program, f"_{program.upper()}_COMPLETE")
     # Not completer.source(): for bash that runs the host's bash to ask for its version.
     text = completer.source_template % completer.source_vars()
+    # Click's script for fish would cut `1,2` after the 1: a list of ids is one completion.
+    text = text.replace('(string split "," $completion)', '(string split -m 1 "," $completion)')
     return text.strip() + "\n"

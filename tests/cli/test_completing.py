@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -92,3 +93,46 @@ def test_scripts(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert text == (root / "completions" / f"raftctl.{shell}").read_text()
     assert run(["completion", shell, "--for", "raftd"]) == 0
     assert capsys.readouterr().out == (root / "completions" / f"raftd.{shell}").read_text()
+
+
+IN_SHELLS = {
+    "bash": 'source "$1"; COMP_WORDS=($2 ""); [[ $2 == *" " ]] || COMP_WORDS=($2); '
+    'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _raftctl_completion raftctl; printf "%s\\n" '
+    '"${COMPREPLY[@]}"',
+    "fish": "source $argv[1]; complete -C $argv[2]",
+}
+"""What a shell is given to complete a line: the script first, then the line."""
+
+
+@pytest.mark.parametrize("shell", sorted(IN_SHELLS))
+def test_shells_offer_what_raftctl_does(shell: str, node: FakeNode, short_dir: Path) -> None:
+    """The scripts as they are shipped, read by the shells themselves."""
+    found = shutil.which(shell)
+    if found is None:
+        pytest.skip(f"{shell} is not installed")
+    members(node)
+    program = short_dir / "raftctl"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m raftctl "$@"\n')
+    program.chmod(0o755)
+    script = Path(__file__).parents[2] / "completions" / f"raftctl.{shell}"
+
+    def complete(line: str) -> list[str]:
+        last = [script, line] if shell == "fish" else ["_", script, line]
+        done = subprocess.run(
+            [found, "-c", IN_SHELLS[shell], *map(str, last)],
+            env={
+                "PATH": f"{short_dir}:{os.environ['PATH']}",
+                "HOME": str(short_dir),
+                "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+                "RAFTCTL_SOCKET": node.socket,
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return [row.partition("\t")[0] for row in done.stdout.splitlines() if row]
+
+    assert complete("raftctl sta") == ["status"]
+    assert complete("raftctl member remove ") == ["1", "2", "13"]
+    assert complete("raftctl member begin --voters 1,") == ["1,2", "1,13"]
