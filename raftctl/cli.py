@@ -9,9 +9,10 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from raftctl.errors import EXIT_MEANINGS, CtlError, ExitCode, from_usage
+from raftctl.errors import EXIT_MEANINGS, CtlError, ExitCode, from_usage, from_wire
 from raftctl.group import CONTEXT, Entry, Group, Sections
 from raftctl.options import ENV_PREFIX, FORMATS, Settings
+from raftwire.errors import LocalError
 
 SECTIONS: Final[Sections] = {
     "Data": {
@@ -174,6 +175,9 @@ def _run(args: list[str]) -> int:
         return _tell(Output(settings.output, color=settings.color), from_usage(error))
     except CtlError as error:
         return _tell(Output(settings.output, color=settings.color), error)
+    except LocalError as error:
+        # What was asked for cannot be sent: a key that is too long, and the like.
+        return _tell(Output(settings.output, color=settings.color), from_wire(error))
     except (KeyboardInterrupt, EOFError, click.Abort):
         return ExitCode.INTERRUPTED
 

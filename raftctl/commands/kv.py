@@ -211,19 +211,21 @@ def range_(
     )
     out = session.out
     found: list[kv_pb2.KeyValue] = []
+    count = 0
     while True:
         query = kv_pb2.KvQuery(range=request)
         reply, facts = _query(session, query, consistency, max_stale)
         found.extend(reply.kvs)
-        if count_only or not reply.more or (limit and len(found) >= limit):
+        count += reply.count
+        if not reply.more or (limit and len(found) >= limit):
             break
         request.after = reply.next
         request.limit = limit - len(found) if limit else 0
     rows = [to_dict(pair) for pair in found]
     data: dict[str, Any] = {"revision": reply.revision, **facts, "kvs": rows}
     if count_only:
-        data = {"revision": reply.revision, **facts, "count": reply.count}
-        out.result(session.meta, data, lambda: out.line(str(reply.count)))
+        data = {"revision": reply.revision, **facts, "count": count}
+        out.result(session.meta, data, lambda: out.line(str(count)))
         return
 
     def human() -> None:
@@ -251,7 +253,8 @@ def watch(session: Session, *, key: str, prefix: bool, rev: int | None) -> None:
     for reply in session.stream(admin.watch(wanted).for_machine("kv")):
         changes = kv_pb2.KvWatchEvents.FromString(reply.data)
         for event in changes.events:
-            _print_event(session, event, changes.revision)
+            # Several revisions may come in one answer; each pair knows its own.
+            _print_event(session, event, event.kv.mod_revision)
         out.stdout.flush()
 
 
@@ -272,7 +275,8 @@ def _value(text: str) -> bytes:
 
 
 def _done(session: Session, data: dict[str, Any]) -> None:
-    session.out.line(f"ok revision={data['revision']} index={data['index']}")
+    again = " deduplicated" if data["deduplicated"] else ""
+    session.out.line(f"ok revision={data['revision']} index={data['index']}{again}")
 
 
 def _apply(

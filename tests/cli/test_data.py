@@ -340,11 +340,35 @@ def test_kv_watch(node: FakeNode, ctl: Ctl) -> None:
     events = KvWatchEvents(
         revision=4,
         events=[
-            KvWatchEvent(type=KvWatchEvent.PUT, kv=KeyValue(key=b"a", value=b"1")),
-            KvWatchEvent(type=KvWatchEvent.DELETE, kv=KeyValue(key=b"b")),
+            KvWatchEvent(type=KvWatchEvent.PUT, kv=KeyValue(key=b"a", value=b"1", mod_revision=3)),
+            KvWatchEvent(type=KvWatchEvent.DELETE, kv=KeyValue(key=b"b", mod_revision=4)),
         ],
     )
     node.answer("watch", Response(watch=WatchReply(data=events.SerializeToString(), index=9)))
-    assert ctl("kv", "watch").out == "     4 put a 1\n     4 del b\n"
+    assert ctl("kv", "watch").out == "     3 put a 1\n     4 del b\n"
     lines = [json.loads(line) for line in ctl("kv", "watch", "a", "--json").out.splitlines()]
     assert [line["type"] for line in lines] == ["put", "delete"]
+    assert [line["revision"] for line in lines] == [3, 4]
+
+
+def test_kv_count_goes_on_where_an_answer_ends(node: FakeNode, ctl: Ctl) -> None:
+    def answer(request: Request) -> Response:
+        asked = KvQuery.FromString(request.query.data).range
+        assert asked.count_only
+        first = not asked.after
+        result = KvQueryResult(count=100 if first else 7, more=first, next=b"k" if first else b"")
+        return Response(query=QueryReply(result=result.SerializeToString()))
+
+    node.answer("query", answer)
+    assert ctl("kv", "range", "--count-only").out == "107\n"
+
+
+@pytest.mark.parametrize("line", ["propose x", "kv put k v", "kv del k"])
+def test_a_key_that_is_too_long_is_refused_before_anything_is_sent(
+    node: FakeNode, ctl: Ctl, line: str
+) -> None:
+    ran = ctl(*line.split(), "--key", "k" * 257, "--json")
+    assert ran.code == 2
+    assert ran.json["error"]["code"] == "USAGE"
+    assert "257 bytes" in ran.json["error"]["message"]
+    assert node.requests == []
