@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m tests.bench`, beside etcd where it is installed."""
+"""Benchmarks: `python -m tests.bench`, beside etcd where it is installed; see README.md here."""

@@ -16,6 +16,9 @@ from tests.bench.load import Load
 from tests.bench.machine import BenchError, scratch
 
 _ALL: Final = ("core", "load", "status", "failover", "overload", "start-up", "snapshot")
+_ENTRIES: Final = 200_000
+_GIGABYTES: Final = 0.2
+_LENGTHS: Final = "1000,100000"
 _QUICK: Final = ("core", "load", "status", "failover", "overload")
 
 
@@ -37,10 +40,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=0, help="runs of each load; default 3")
     parser.add_argument("--seconds", type=float, default=0, help="of each load; default 5")
     parser.add_argument("--failovers", type=int, default=0, help="leaders killed; default 15")
-    parser.add_argument("--entries", type=int, default=1_000_000, help="of the start-up case")
-    parser.add_argument("--gigabytes", type=float, default=1.0, help="of the snapshot case")
     parser.add_argument(
-        "--lengths", default="1000,100000,1000000", help="logs of the core case, in entries"
+        "--large", action="store_true",
+        help="a million entries to start with, a snapshot of 1 GB, logs of ten million entries",
+    )  # fmt: skip
+    parser.add_argument(
+        "--entries", type=int, default=0,
+        help=f"of the start-up case; default {_ENTRIES:,}, with --large 1,000,000",
+    )  # fmt: skip
+    parser.add_argument(
+        "--gigabytes", type=float, default=0,
+        help=f"of the snapshot case; default {_GIGABYTES:g}, with --large 1",
+    )  # fmt: skip
+    parser.add_argument(
+        "--lengths", default="", help=f"logs of the core case, in entries; default {_LENGTHS}"
     )
     parser.add_argument(
         "--random-values", action="store_true",
@@ -51,6 +64,9 @@ def _arguments() -> argparse.Namespace:
         help="run raftd without fsync: not comparable, and it loses data on a power cut",
     )  # fmt: skip
     parser.add_argument("--folder", metavar="DIR", help="on which disk; default: that of /tmp")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the table as the README has it"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     return parser.parse_args()
 
@@ -92,6 +108,11 @@ def _run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     )
     options = ["--fsync", "unsafe-never"] if arguments.unsafe_no_fsync else []
 
+    large: bool = arguments.large
+    entries: int = arguments.entries or (1_000_000 if large else _ENTRIES)
+    gigabytes: float = arguments.gigabytes or (1.0 if large else _GIGABYTES)
+    lengths = arguments.lengths or (_LENGTHS + ",1000000,10000000" if large else _LENGTHS)
+
     results: dict[str, Any] = {"machine": report.machine()}
     if options:
         results["machine"]["fsync"] = "off: not comparable"
@@ -102,8 +123,7 @@ def _run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         found, memory = cases.compare(folder / "load", load, loads, plan, _say)
         results["load"], results["memory_mb"] = report.compared(found), memory
     if "core" in names:
-        lengths = [int(length) for length in arguments.lengths.split(",")]
-        results["core"] = _core(quick, lengths, with_etcd)
+        results["core"] = _core(quick, [int(n) for n in lengths.split(",")], with_etcd)
     if "status" in names:
         results["status"] = cases.status_time(folder / "status", with_etcd, 5 if quick else 15)
     if "failover" in names:
@@ -112,10 +132,14 @@ def _run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if "overload" in names:
         results["overload"] = cases.overload(folder / "overload", load, seconds, _say)
     if "start-up" in names:
-        results["start_up"] = cases.start_up(folder / "start-up", load, arguments.entries, _say)
+        results["start_up"] = cases.start_up(folder / "start-up", load, entries, _say)
     if "snapshot" in names:
-        results["snapshot"] = cases.snapshot(folder / "snapshot", load, arguments.gigabytes, _say)
+        results["snapshot"] = cases.snapshot(folder / "snapshot", load, gigabytes, _say)
     return results
+
+
+def _asked() -> list[str]:
+    return [f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else []
 
 
 def main() -> int:
@@ -131,7 +155,10 @@ def main() -> int:
         return 130
     finally:
         _say("")
-    print(report.text(results))
+    if arguments.markdown:
+        print(report.markdown(results, " ".join(["make bench", *_asked()])))
+    else:
+        print(report.text(results))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0

@@ -125,6 +125,108 @@ def text(results: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+# ---- for the README ----------------------------------------------------------------------------
+
+_NAMES: Final = {
+    "put-1": "put, 1 client",
+    "put-64": "put, 64 clients",
+    "put-256": "put, 256 clients",
+    "get-1": "linearizable get, 1 client",
+    "get-64": "linearizable get, 64 clients",
+    "put-1mb": "put of 1 MB, 8 clients",
+}
+
+
+def markdown(results: dict[str, Any], command: str) -> str:
+    """Return the results as the tables of the README, dated, with the command that made them."""
+    about = results["machine"]
+    parts = [
+        f"`{command}`, {about['date'][:10]}: {about['cores']} cores ({about['cpu']}), Linux "
+        f"{about['kernel']}, Python {about['python']}; three nodes and the load on this one "
+        "machine, fsync on; medians."
+    ]
+    if "load" in results:
+        parts.append(_markdown_table(_markdown_loads(results["load"])))
+    rows = [["", "raftd", "etcd", "ratio"], *_markdown_facts(results)]
+    if len(rows) > 1:
+        parts.append(_markdown_table(rows))
+    return "\n\n".join(parts)
+
+
+def _markdown_loads(found: dict[str, Any]) -> list[list[str]]:
+    rows = [
+        ["", "raftd/s", "p50, p99 ms", "CPU a node, load", "etcd/s", "p50, p99 ms",
+         "CPU a node, load", "rate", "p50", "p99"],
+    ]  # fmt: skip
+    for name, row in found.items():
+        cells = [_NAMES.get(name, name)]
+        for system in ("raftd", "etcd"):
+            one = row.get(system)
+            if one is None:
+                cells += ["", "", ""]
+                continue
+            cpu = statistics.mean(one["cpu"])
+            cells += [
+                f"{one['rate']:,.0f}", f"{one['p50_ms']:.2f}, {one['p99_ms']:.1f}",
+                f"{cpu:.2f}, {one['generator_cpu']:.2f}",
+            ]  # fmt: skip
+        ratio = row.get("ratio")
+        keys = ("rate", "p50", "p99")
+        cells += ["", "", ""] if ratio is None else [f"{ratio[key]:.1f} x" for key in keys]
+        rows.append(cells)
+    return rows
+
+
+def _markdown_facts(results: dict[str, Any]) -> list[list[str]]:
+    rows: list[list[str]] = []
+    if "memory_mb" in results:
+        rows += _memory_row(results["memory_mb"])
+    if "status" in results:
+        status = results["status"]
+        rows.append(_fact("status command, ms", status["raftctl_ms"], status.get("etcdctl_ms")))
+    if "core" in results:
+        rows += _core_rows(results["core"])
+    if "failover" in results:
+        found = results["failover"]
+        rows.append(
+            _fact(f"failover, election timeouts, median of {found['count']}", found["median"], None)
+        )
+    if "overload" in results:
+        found = results["overload"]
+        for name, before, during, after in (
+            ("puts/s", found["rate_before"], found["rate_during"], found["rate_after"]),
+            ("p99 ms", found["p99_before_ms"], found["p99_during_ms"], ""),
+            ("MB a node", max(found["rss_before_mb"]), max(found["rss_highest_mb"]), ""),
+        ):
+            told = f"{before} / {during}" + (f" / {after}" if after != "" else "")
+            rows.append([f"before / at twice the rate / after: {name}", told, "", ""])
+        rows.append(
+            ["elections at twice the rate", "some" if found["elections"] else "none", "", ""]
+        )
+    if "snapshot" in results:
+        found = results["snapshot"]
+        rows.append(
+            [f"snapshot of {found['bytes'] / 1e9:.1f} GB, MB/s", f"{found['mb_per_s']:g}", "", ""]
+        )
+        rows.append(
+            ["put p99 before / during it, ms",
+             f"{found['p99_calm_ms']:g} / {found['p99_meanwhile_ms']:g}", "", ""]
+        )  # fmt: skip
+    if "start_up" in results:
+        found = results["start_up"]
+        rows.append(
+            [f"start with {found['entries']:,} entries: answers / has applied all, s",
+             f"{found['answers_s']:g} / {found['caught_up_s']:g}", "", ""]
+        )  # fmt: skip
+    return [row[:4] for row in rows]
+
+
+def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    head, *rest = rows
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rest))
+
+
 def _lines(values: dict[str, Any]) -> list[str]:
     width = max(map(len, values))
     return [f"  {name.ljust(width)}  {value}" for name, value in values.items()]

@@ -66,3 +66,50 @@ def test_the_table_shows_ratios_and_aims() -> None:
     assert "6.00" in text
     assert "rate 5x met, p99 1x met" in text
     assert "2x NOT MET" in text
+
+
+def test_the_readmes_table_has_every_column_in_every_row() -> None:
+    sample = {
+        "rate": 5000.0, "p50_ms": 2.0, "p99_ms": 9.0, "cpu_share": 0.1, "generator": "c", "ok": 10,
+        "failed": 0,
+    }  # fmt: skip
+    alone = [
+        cases.Compared(case, ours=[cases.Sample(sample, [0.2] * 3, [50.0] * 3, 0.0)])
+        for case in cases.LOAD_CASES
+    ]
+    results = {
+        "machine": report.machine(),
+        "load": report.compared(alone),
+        "memory_mb": {"raftd": [50.0] * 3},
+        "status": {"raftctl_ms": 80.0, "etcdctl_ms": 20.0},
+        "core": {
+            "modes": {"batch_us": 5.0, "singly_us": 7.0, "lone_us": 60.0},
+            "members": {3: 5.0}, "length": {1000: 5.0},
+            "backlog": {1000: {"append_us": 2.0, "drain_us": 3.0}},
+        },
+        "failover": {"count": 3, "median": 1.2, "max": 1.4},
+        "overload": {
+            "rate_before": 9, "rate_during": 8, "rate_after": 9, "p99_before_ms": 1,
+            "p99_during_ms": 2, "rss_before_mb": [60], "rss_highest_mb": [70], "elections": False,
+        },
+        "snapshot": {
+            "bytes": 10**9, "mb_per_s": 90.0, "p99_calm_ms": 10.0, "p99_meanwhile_ms": 20.0
+        },
+        "start_up": {"entries": 10**6, "answers_s": 1.0, "caught_up_s": 2.0},
+    }  # fmt: skip
+    text = report.markdown(results, "make bench")
+    loads, facts = text.split("\n\n")[1:]
+    assert {row.count("|") for row in loads.splitlines()} == {11}
+    assert {row.count("|") for row in facts.splitlines()} == {5}
+    assert "| status command, ms | 80 | 20 | 0.25 |" in facts
+    assert "1,000,000 entries" in facts
+
+
+def test_a_log_that_grows_long_keeps_its_newest_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "KEPT", 640)
+    group = core.Group(3)
+    group.grow(6_400)
+    group.propose(640)
+    for node in group.nodes.values():
+        assert node.raft.raft_log.last_index() >= 7_040
+        assert node.raft.raft_log.first_index() > 5_000
