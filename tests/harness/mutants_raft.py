@@ -29,6 +29,11 @@ _LEASE = {
     "delay_ms": (0.1, 0.5),
     "flush_ms": (0.0, 0.0),
     "loss": 0.0,
+    "tick_ms": 10.0,
+    "election_tick": 8,
+    "heartbeat_tick": 1,
+    "outage_ms": (60.0, 300.0),
+    "more_faults": {"pause": 150.0, "isolate_leader": 200.0, "hand_over_unheard": 200.0},
 }
 _SNAPSHOTS = {
     "mode": "daemon",
