@@ -237,6 +237,26 @@ _plant(
         "self.rng.randrange(self._min_timeout, self._max_timeout)",
         "self._min_timeout",
     ),
+    # Two who begin within a message's way of each other never come apart.
+    needs={
+        "mode": "core",
+        "voters": 2,
+        "learners": 0,
+        "spares": 0,
+        "faults": {},
+        "rates": (1.0, 1.0),
+        "tick_ms": 10.0,
+        "election_tick": 10,
+        "heartbeat_tick": 1,
+        "delay_ms": (5.0, 6.0),
+        "flush_ms": (0.0, 0.0),
+        "loss": 0.0,
+        "pre_vote": False,
+        "check_quorum": False,
+        "lease_reads": False,
+        "priorities": {},
+        "heal_all": True,
+    },
 )
 _plant(
     37,
@@ -687,7 +707,19 @@ _plant(
         "raft.election_timeout - LEASE_TICKS_LOST",
         "3 * raft.election_timeout",
     ),
-    needs=_LEASE,
+    needs={
+        **_LEASE,
+        # Whoever is cut off for long enough is asked meanwhile.
+        "mode": "core",
+        "styles": ("async",),
+        "learners": 0,
+        "spares": 0,
+        "pre_vote": False,
+        "priorities": {},
+        "more_faults": {},
+        "faults": {"isolate_leader": 150.0},
+        "outage_ms": (200.0, 400.0),
+    },
 )
 
 # -- Snapshots, storage, sessions ----------------------------------------------------------------
