@@ -87,6 +87,9 @@ class LookingService:
     async def _progress(self, caller: Caller, request: Request) -> Response:
         """Ask the leader; where there is none, say at once what this node knows of itself."""
         node = self._parts.node
+        if node.standing.outside:
+            # It has none: nobody sends it anything, and what it knows of the others is past.
+            raise node.standing.not_member_error()
         if not node.is_leader:
             if request.no_forward:
                 raise self._service.not_leader()

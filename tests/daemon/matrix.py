@@ -29,6 +29,7 @@ from typing import Any, Final
 from raft import majority
 from raftwire import Code
 from raftwire.errors import ExitCode, Outcome
+from raftwire.proto.admin_pb2 import Configuration
 from tests.cli.conftest import Ran
 from tests.daemon.dying import arm, died
 from tests.daemon.reshaping import (
@@ -116,13 +117,13 @@ class Scene:
         self.who = who
         self.victim: Node = group[shape.roles[who]]
         self.leads = shape.roles["leader"]
-        self.asks = next(node_id for node_id in shape.old if node_id not in self.dying)
+        self.asks = next(node_id for node_id in shape.old if node_id != self.victim.id)
         """Where commands are given: a member that lives through it all."""
 
-    @property
-    def dying(self) -> set[int]:
-        """Who dies."""
-        return {self.victim.id}
+    def restart(self) -> None:
+        """Start the victim again."""
+        self.victim.start()
+        wait_for("it to answer", lambda: role(self.group, self.victim.id) != "")
 
     def arm(self, place: str) -> None:
         """Have the victim die at a place, and the leader lead."""
@@ -179,13 +180,16 @@ class Scene:
 
     def settled(self) -> tuple[int, ...]:
         """Wait until the group has a leader and no change under way; return the voters."""
-        self.group.settle([i for i in {*self.shape.old, *self.shape.ids} if self.knows(i)])
-        with self.group.client(self.asks, timeout=30.0) as client:
-            client.wait("stable-config", timeout=30.0)
-            found = client.progress().config if role(self.group, self.asks) != "removed" else None
-        if found is None:
-            found = member_status(self.group, self.asks).config
-        return tuple(sorted(found.voters))
+
+        def found() -> Configuration | None:
+            members = [i for i in {*self.shape.old, *self.shape.ids} if self.knows(i)]
+            seen = member_status(self.group, self.group.settle(members))
+            return seen.config if seen.phase == "stable" else None
+
+        wait_for("no change to be under way", lambda: found() is not None)
+        now = found()
+        assert now is not None
+        return tuple(sorted(now.voters))
 
     def knows(self, node_id: int) -> bool:
         """Whether a node runs and is a member."""
@@ -208,6 +212,9 @@ class Scene:
 
     def finish(self) -> None:
         """Run the command again until the target is reached, and compare all that anybody has."""
+        members = [node_id for node_id in self.shape.ids if self.knows(node_id)]
+        if not self.knows(self.asks):
+            self.asks = members[0]
         again = self.done("change", *self.shape.target, "--json")
         assert again.data.get("unchanged") or again.data["after"]["voters"]
         self.compare(self.shape.ids, self.shape.voters)
@@ -268,7 +275,7 @@ def at(place: str, shape: Shape = MIXED) -> Row:
             asked = it.ask("change", *shape.target)
             died(it.victim, place)
             it.progress(it.victim.id)
-            it.victim.start()
+            it.restart()
             outcome = it.told(asked)
             it.finish()
             return outcome
@@ -287,7 +294,7 @@ def while_joint(who: str) -> str:
         missing = {node_id for one in seen.majorities for node_id in one.missing}
         assert missing == {it.victim.id} - {*MIXED.learners}
         it.done("finalize")
-        it.victim.start()
+        it.restart()
         it.finish()
         return "pending, then finalized"
 
@@ -308,7 +315,7 @@ def leaver_returns(who: str) -> str:
         wait_for("it to know that it left", lambda: role(it.group, leaver.id) == "removed")
         it.writers.wait_for_progress()
         if it.victim is not leaver:
-            it.victim.start()
+            it.restart()
         now = it.group.settle([1, 2, 4, 5])
         after = it.group[now].status()
         assert after is not None
@@ -355,7 +362,7 @@ def second_change(who: str) -> str:
             assert ran.json["error"]["code"] == Code.ALREADY_JOINT
         assert member_status(it.group, it.asks, no_forward=False).phase == "joint"
         it.progress(it.victim.id)
-        it.victim.start()
+        it.restart()
         it.done("finalize")
         it.finish()
         return "refused, the first finalized"
@@ -386,8 +393,8 @@ def while_taking_a_snapshot(who: str) -> str:
     """66: the learner to be promoted is far behind, and takes seconds to catch up."""
     with scene(PROMOTING, who) as it:
         with it.group.client(*PROMOTING.old, timeout=30.0) as client:
-            for _ in range(10):
-                client.propose(b"x" * 100_000)
+            for number in range(10):
+                client.propose(b"%d" % number * 100_000)
         lead(it.group, it.leads)
         join(it.group, 4, contacts=(1, 2, 3))
         it.victim = it.group[it.shape.roles[who]]
@@ -403,7 +410,7 @@ def while_taking_a_snapshot(who: str) -> str:
         assert taking()
         it.victim.kill()
         it.progress(it.victim.id)
-        it.victim.start()
+        it.restart()
         same_configuration(it.group, PROMOTING.ids, PROMOTING.voters)
         it.compare(PROMOTING.ids, PROMOTING.voters)
         return "promoted in the end"
@@ -427,7 +434,7 @@ def across_a_snapshot(who: str) -> str:
         it.kill_joint()
         # Until those who live have dropped what it would need next.
         it.writers.wait_for_progress(150)
-        it.victim.start()
+        it.restart()
         wait_for("it to be joint again", lambda: phase(it.group, it.victim.id) == "joint")
         it.caught_up()
         assert phase(it.group, it.victim.id) == "joint"

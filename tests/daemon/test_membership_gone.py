@@ -37,9 +37,12 @@ def keeps_quiet(group: Cluster, gone: int, *rest: int) -> None:
     wait_for(f"{gone} to know", lambda: role(group, gone) == "removed")
     assert "removed from the group" in node.last_lines(200)
     assert "removed" in ctl(group, gone, "status").out.lower()
-    refused = ctl(group, gone, "propose", "x", "--json")
-    assert refused.json["error"]["code"] == Code.NOT_MEMBER
-    assert str(rest[0]) in refused.json["error"]["hint"]
+    voters = ",".join(map(str, rest))
+    for command in (("propose", "x"), ("member", "change", "--voters", voters), ("progress",)):
+        refused = ctl(group, gone, *command, "--json")
+        assert refused.code == ExitCode.PRECONDITION
+        assert refused.json["error"]["code"] == Code.NOT_MEMBER
+        assert str(rest[0]) in refused.json["error"]["hint"]
     leader = group.settle(rest)
     before = terms(group, gone, *rest)
     # It may never have heard of the others' term, and need not.
