@@ -129,7 +129,8 @@ async def came_to_nothing(node: Node, before: ConfState, term: int, seconds: flo
         seconds: How long to wait.
 
     Returns:
-        False if the configuration has changed since, or nothing is certain in time.
+        False if that does not become certain in time; if the configuration has changed since, it
+        never does, and whoever waits for the change may see it take effect meanwhile.
     """
     raft = node.raft
     log = raft.raft_log
@@ -140,8 +141,9 @@ async def came_to_nothing(node: Node, before: ConfState, term: int, seconds: flo
                 and raft.term > term
                 and log.match_term(log.applied, raft.term)
                 and not raft.membership_log
+                and raft.prs.config_index == before.config_index
             ):
                 await node.changed()
     except TimeoutError:
         return False
-    return raft.prs.config_index == before.config_index
+    return True

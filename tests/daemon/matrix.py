@@ -283,6 +283,32 @@ def at(place: str, shape: Shape = MIXED) -> Row:
     return row
 
 
+def taken_back(place: str) -> Row:
+    """Kill whoever comes to a place while ``member abort`` goes on."""
+
+    def row(who: str) -> str:
+        with scene(MIXED, who) as it:
+            it.arm(place)
+            it.begin()
+            asked = it.ask("abort")
+            died(it.victim, place)
+            it.progress(it.victim.id)
+            it.restart()
+            out, errors = asked.communicate(timeout=60)
+            outcome = "aborted"
+            if asked.returncode != ExitCode.OK:
+                assert json.loads(out)["error"]["outcome"] == Outcome.UNKNOWN, (out, errors)
+                outcome = "aborted by the next leader"
+                if member_status(it.group, it.asks, no_forward=False).phase == "joint":
+                    it.done("abort")
+                    outcome = "aborted when asked again"
+            assert it.settled() == MIXED.old
+            it.compare((*MIXED.old, *MIXED.joined), MIXED.old)
+            return outcome
+
+    return row
+
+
 def while_joint(who: str) -> str:
     """58: who leads next still knows of the change, and an operator can end it."""
     with scene(MIXED, who) as it:
@@ -443,26 +469,45 @@ def across_a_snapshot(who: str) -> str:
         return "joint after the restart, finalized"
 
 
-ROWS: Final[dict[str, tuple[str, Row]]] = {
-    "55": ("before Begin is written, a leader's is sent", at("begin.append")),
-    "55p": ("looked into, not proposed", at("change.propose")),
-    "56": ("Begin appended, not committed", at("begin.durable")),
-    "57": ("Begin committed, not applied here", at("begin.apply")),
-    "57w": ("Begin applied, not written", at("begin.applied")),
-    "58": ("in the joint state", while_joint),
-    "59": ("Finalize appended, not committed", at("finalize.durable")),
-    "60": ("Finalize applied, not written: twice", at("finalize.applied")),
-    "61": ("the leader leaves by it", at("finalize.apply", LEAVING)),
-    "62": ("who left comes back", leaver_returns),
-    "63": ("the disk is gone", wiped),
-    "64": ("a second change", second_change),
-    "65": ("the new majority is dead", new_majority_dead),
-    "66": ("a learner takes a snapshot", while_taking_a_snapshot),
-    "67": ("Begin is in a snapshot only", across_a_snapshot),
-    "68": ("no common member", at("finalize.durable", DISJOINT)),
-    "68s": ("one of three stays", at("finalize.durable", SHRINKING)),
-    "68e": ("two become four", at("begin.applied", EVEN)),
+DEATHS: Final[dict[str, tuple[str, str, Shape]]] = {
+    "55": ("before Begin is appended", "begin.append", MIXED),
+    "55p": ("looked into, not proposed", "change.propose", MIXED),
+    "56": ("Begin appended, not committed", "begin.durable", MIXED),
+    "57": ("Begin committed, not applied here", "begin.apply", MIXED),
+    "57w": ("Begin applied, not written", "begin.applied", MIXED),
+    "59": ("Finalize appended, not committed", "finalize.durable", MIXED),
+    "59a": ("before Finalize is appended", "finalize.append", MIXED),
+    "60": ("Finalize applied, not written: twice", "finalize.applied", MIXED),
+    "61": ("the leader leaves by it", "finalize.apply", LEAVING),
+    "68": ("no common member", "finalize.durable", DISJOINT),
+    "68s": ("one of three stays", "finalize.durable", SHRINKING),
+    "68e": ("two become four", "begin.applied", EVEN),
 }
+"""By item: the moment, the place that a node dies at, and the change."""
+
+TAKEN_BACK: Final = {
+    "65a": ("before Rollback is appended", "rollback.append"),
+    "65d": ("Rollback appended, not committed", "rollback.durable"),
+    "65c": ("Rollback committed, not applied here", "rollback.apply"),
+    "65w": ("Rollback applied, not written", "rollback.applied"),
+}
+"""The same of a change that is taken back."""
+
+ROWS: Final[dict[str, tuple[str, Row]]] = dict(
+    sorted(
+        {
+            **{item: (words, at(place, shape)) for item, (words, place, shape) in DEATHS.items()},
+            **{item: (words, taken_back(place)) for item, (words, place) in TAKEN_BACK.items()},
+            "58": ("in the joint state", while_joint),
+            "62": ("who left comes back", leaver_returns),
+            "63": ("the disk is gone", wiped),
+            "64": ("a second change", second_change),
+            "65": ("the new majority is dead", new_majority_dead),
+            "66": ("a learner takes a snapshot", while_taking_a_snapshot),
+            "67": ("Begin is in a snapshot only", across_a_snapshot),
+        }.items()
+    )
+)
 """By item: the moment, and what is done then."""
 
 ONLY: Final = {
