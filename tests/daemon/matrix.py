@@ -115,10 +115,14 @@ class Scene:
         self.writers = writers
         self.shape = shape
         self.who = who
-        self.victim: Node = group[shape.roles[who]]
         self.leads = shape.roles["leader"]
-        self.asks = next(node_id for node_id in shape.old if node_id != self.victim.id)
+        self.asks = next(node_id for node_id in shape.old if node_id != shape.roles[who])
         """Where commands are given: a member that lives through it all."""
+
+    @property
+    def victim(self) -> Node:
+        """Who dies; it may have to be started first."""
+        return self.group[self.shape.roles[self.who]]
 
     def restart(self) -> None:
         """Start the victim again."""
@@ -423,7 +427,6 @@ def while_taking_a_snapshot(who: str) -> str:
                 client.propose(b"%d" % number * 100_000)
         lead(it.group, it.leads)
         join(it.group, 4, contacts=(1, 2, 3))
-        it.victim = it.group[it.shape.roles[who]]
         it.done("add", "4", "--no-wait")
 
         def taking() -> bool:
