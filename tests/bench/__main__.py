@@ -84,7 +84,7 @@ def _core(quick: bool, lengths: list[int], with_etcd: bool) -> dict[str, Any]:
         "modes": core.modes(count),
         "members": core.by_members(count),
         "length": core.by_length(lengths, count),
-        "backlog": core.by_backlog([length for length in lengths if length <= 100_000], count),
+        "backlog": core.by_backlog(lengths, count),
     }
     if with_etcd:
         found["etcd"] = {k: round(v, 2) for k, v in etcd.core(5 * count).items()}

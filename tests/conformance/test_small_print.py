@@ -11,11 +11,13 @@ from raft import (
     Progress,
     ProgressSet,
     ProgressState,
+    RaftLog,
     StateRole,
 )
 from raft._replication import append_own
 from raft.eraftpb import (
     AddNode,
+    BeginMembershipChange,
     ConfChange,
     ConfState,
     Entry,
@@ -372,3 +374,78 @@ def test_a_learner_that_fell_behind_again_is_not_promoted() -> None:
     raft.pending_conf_index = 0
     leader.tick()
     assert leader.last_index == 3
+
+
+def test_a_kind_of_change_is_looked_for_among_its_own() -> None:
+    begin = v1(BeginMembershipChange, configuration=ConfState(voters=[1, 2, 3, 4]))
+    member = a_member()
+    member.applies = False
+    entries = [change_entry(v1(AddNode, 5), 2, 2), change_entry(begin, 3, 2)]
+    member.receive(MsgAppend, 2, term=2, index=1, log_term=1, entries=entries, commit=3)
+    member.node.apply_conf_change(begin)
+    assert member.raft.prs.config_index == 3
+
+
+def test_nothing_is_finalized_while_leadership_is_handed_over() -> None:
+    leader = a_leader()
+    leader.node.propose_membership_change(([1, 2], []), auto_finalize=False)
+    leader.pump()
+    leader.receive(MsgAppendResponse, 2, index=3)
+    assert leader.raft.is_in_membership_change()
+    leader.node.transfer_leader(2)
+    leader.node.propose_finalize()
+    leader.pump()
+    assert leader.last_index == 3
+    leader.tick(10)  # The transfer is given up.
+    assert leader.last_index == 4
+
+
+def test_a_round_of_catching_up_counts_its_ticks_and_its_number() -> None:
+    leader = a_leader(voters=[1, 2], learners=[3], catch_up_round_ticks=4)
+    raft = leader.raft
+    raft.prs.promotable = frozenset((3,))
+    raft.pending_conf_index = 99
+    leader.tick()
+    leader.propose(b"x")
+    leader.tick()  # The next round begins, with an entry to be caught up with.
+    assert (raft.catch_up[3].target, raft.catch_up[3].elapsed) == (3, 0)
+    number = raft.catch_up[3].round
+    leader.tick(2)
+    leader.receive(MsgAppendResponse, 3, index=3)
+    leader.tick()
+    assert raft.catch_up[3].caught_up
+    assert raft.catch_up[3].round == number + 1
+
+
+def test_a_message_that_only_tells_of_a_commit_asks_for_no_answer() -> None:
+    leader = a_leader(batch_append=True)
+    sent = of_type(leader.propose(b"x"), MsgAppend)
+    assert [m.news for m in sent] == [False, False]
+    told = of_type(leader.receive(MsgAppendResponse, 2, index=3, commit=2), MsgAppend)
+    assert told
+    assert all(m.news and not m.entries for m in told)
+    progress = leader.raft.prs.progress[2]
+    progress.become_probe()
+    leader.raft.bcast_append()
+    assert [m.news for m in to(of_type(leader.pump(), MsgAppend), 2)] == [False]
+
+
+def test_a_change_of_term_or_role_alone_makes_a_node_ready() -> None:
+    member = a_member()
+    member.pump()
+    assert not member.node.has_ready()
+    member.raft.become_follower(9, 0)
+    assert member.node.has_ready()
+    member.pump()
+    member.raft.become_pre_candidate()
+    assert member.node.has_ready()
+
+
+def test_a_page_that_ends_in_the_storage_has_no_later_entries() -> None:
+    # The large entry does not fit, the small one after it would.
+    storage = a_storage()
+    with storage.wl() as core:
+        core.append([Entry(index=2, term=1), Entry(index=3, term=1, data=b"x" * 100)])
+    log = RaftLog(storage)
+    log.append([Entry(index=4, term=1)])
+    assert [entry.index for entry in log.slice(2, 5, 50)] == [2]

@@ -15,6 +15,7 @@ PRINTED = {
     "single": "[b'hello']\n",
     "five": "True True\n",
     "fast": "[]\n[b'a', b'b', b'c']\n",
+    "counter": "2\n42\n[42, 42, 42, 42]\n[1, 2, 3, 4]\n",
 }
 
 
