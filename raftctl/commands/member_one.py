@@ -12,6 +12,7 @@ from raftctl.options import ADDRESS, ADDRESSES, ID_MAX, NODE_ID
 from raftctl.session import Session, pass_session
 from raftwire import admin
 from raftwire.admin import Call, MemberKind
+from raftwire.errors import Code
 from raftwire.proto.admin_pb2 import MemberChangeReply, ProgressReply
 
 _id = click.argument("id_", metavar="ID", type=NODE_ID)
@@ -64,7 +65,13 @@ def add(
         dry_run=dry_run,
         unsafe=unsafe,
     )
-    reply = changing.ask(session, request)
+    how = f"Run the same command again to go on waiting; node {id_} is promoted in any case."
+    try:
+        reply = changing.ask(session, request)
+    except CtlError as error:
+        if error.code != Code.MEMBER_EXISTS or dry_run or not _go_on(session, id_, no_wait, how):
+            raise
+        return
     line = changing.start_line(id_, address or reply.addrs.get(id_, ""), dict(reply.addrs))
     out = session.out
     if not dry_run:
@@ -73,13 +80,34 @@ def add(
         what = f"ADDED {id_} as a {'voter' if voter else 'learner to be promoted'}"
         changing.show(session, reply, changing.headline(what, reply), extra={"start": line})
         return
-    how = f"Node {id_} is a learner and will still be promoted; see: raftctl member status"
+    _wait_promoted(session, id_, how)
+    headline = f"ADDED {id_} as a voter"
+    changing.show(session, reply, headline, extra={"start": line, "promoted": True})
+
+
+def _go_on(session: Session, id_: int, no_wait: bool, how: str) -> bool:
+    """Go on with an addition that was begun before; False if there is none of this node."""
+    config = changing.progress(session).config
+    waits = id_ in config.promotable
+    if not waits and (config.joint or id_ not in config.voters):
+        return False
+    words = f"nothing to do: node {id_} is a voter already"
+    if waits and no_wait:
+        words = f"nothing to do: node {id_} is a learner to be promoted already"
+    elif waits:
+        session.out.note(f"node {id_} was added before and catches up: going on from there")
+        _wait_promoted(session, id_, how)
+        words = f"ADDED {id_} as a voter"
+    data = {"unchanged": True, "config": to_dict(config)}
+    session.out.result(session.meta, data, lambda: session.out.line(words))
+    return True
+
+
+def _wait_promoted(session: Session, id_: int, how: str) -> None:
     with changing.resumable(session, how):
         changing.wait_for(
             session, "catching up", (id_,), lambda view: id_ in view.config.voters, hint=how
         )
-    headline = f"ADDED {id_} as a voter"
-    changing.show(session, reply, headline, extra={"start": line, "promoted": True})
 
 
 @command("add-learner")

@@ -269,3 +269,24 @@ def test_without_a_leader_nothing_is_concluded_from_what_one_node_knows(
     ran = ctl("member", "change", "--voters", "1,2,3", "--timeout", "300ms", "--json")
     assert ran.code == 5
     assert ran.json["error"]["code"] == "NO_LEADER"
+
+
+def test_an_addition_run_again_goes_on_where_it_was(node: FakeNode, ctl: Ctl) -> None:
+    node.answer("member_change", Error(code="MEMBER_EXISTS", message="node 4 is a member already"))
+    waiting = config(1, 2, 3, learners=[4], index=981)
+    waiting.promotable.append(4)
+    looks = [waiting, waiting, config(1, 2, 3, 4, index=990)]
+
+    def progress(request: Request) -> Response:
+        seen = looks.pop(0) if len(looks) > 1 else looks[0]
+        rows = [ProgressRow(id=i, state="self" if i == 1 else "replicate") for i in (1, 2, 3, 4)]
+        return Response(progress=ProgressReply(leader=1, rows=rows, config=seen))
+
+    node.answer("progress", progress)
+    ran = ctl("member", "add", "4", "h:7004")
+    assert ran.code == 0, ran.err
+    assert "ADDED 4 as a voter" in ran.out
+    assert "nothing to do" in ctl("member", "add", "4", "h:7004").out
+    # A learner that nobody marked is not the same thing.
+    looks[:] = [config(1, 2, 3, learners=[4], index=981)]
+    assert ctl("member", "add", "4", "h:7004").code == 4
