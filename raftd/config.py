@@ -401,6 +401,10 @@ def _check_numbers(values: dict[str, Any]) -> list[str]:
     ]
     if values["max_inflight_bytes"] < values["max_size_per_msg"]:
         problems.append("--max-inflight-bytes is below --max-size-per-msg: nothing could be sent")
+    if values["max_uncommitted_size"] < values["max_size_per_msg"]:
+        problems.append(
+            "--max-uncommitted-size is below --max-size-per-msg: no message could be filled"
+        )
     if values["snapshot_rate"] and values["snapshot_rate"] < 2**16:
         problems.append("--snapshot-rate below 64KiB a second would never finish; 0 is no limit")
     return problems

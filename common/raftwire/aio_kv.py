@@ -163,11 +163,19 @@ class AsyncKv:
         consistency: Consistency = "linearizable",
         timeout: float | None = None,
     ) -> int:
-        """Return how many keys there are in a range (as ``range`` takes it)."""
-        reply = await self._client.query(
-            kv.range_(key, end, count_only=True), consistency=consistency, timeout=timeout
-        )
-        return kv.read_query(reply.result).count
+        """Return how many keys there are in a range (as ``range`` takes it).
+
+        Of a very large range they are counted in parts, each at its own moment.
+        """
+        found, after = 0, b""
+        while True:
+            request = kv.range_(key, end, after=after, count_only=True)
+            reply = await self._client.query(request, consistency=consistency, timeout=timeout)
+            result = kv.read_query(reply.result)
+            found += result.count
+            if not result.more:
+                return found
+            after = result.next
 
     async def watch(
         self,

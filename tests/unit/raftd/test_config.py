@@ -220,6 +220,7 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         ({"heartbeat": "1ms"}, "finer than the event loop's timers"),
         ({"max_entry_bytes": "5MiB"}, "a frame holds 8MiB"),
         ({"max_inflight_bytes": "1"}, "nothing could be sent"),
+        ({"max_uncommitted_size": "1KiB"}, "no message could be filled"),
         ({"max_pending": "0"}, "at least 1"),
         ({"snapshot_rate": "1KiB"}, "never finish"),
         ({"admin_mode": "0066"}, "lets its owner read and write"),

@@ -757,13 +757,13 @@ def kv_handler(store: dict[bytes, bytes], page: int = 3) -> Handler:
                 if key > ask.after
                 and (key.startswith(ask.key) if ask.prefix else ask.key <= key < ask.range_end)
             ]
-            answer.count = len(keys)
             size = min(ask.limit or page, page)
+            answer.count = len(keys[:size])
+            answer.more = len(keys) > size
+            answer.next = keys[:size][-1] if keys else b""
             if not ask.count_only:
                 for key in keys[:size]:
                     answer.kvs.add(key=key, value=store[key])
-                answer.more = len(keys) > size
-                answer.next = keys[:size][-1] if keys else b""
         reply = pb.QueryReply(result=answer.SerializeToString(), index=3)
         connection.answer(request, Response(query=reply))
         return True
