@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from raftwire import admin, kv
 from raftwire.admin import Call, Consistency
-from raftwire.errors import AdminError, Code
 from raftwire.proto import admin_pb2 as pb
 
 if TYPE_CHECKING:
@@ -23,21 +22,22 @@ class Kv:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._checked = False
 
     def _write(self, command: bytes, key: str | None, timeout: float | None) -> kv.KvResult:
-        if not self._checked:
-            # Another state machine would take the command for data of its own, and keep it.
-            hello = self._client.hello(timeout=timeout)
-            if hello.state_machine != "kv":
-                raise AdminError(
-                    Code.UNSUPPORTED,
-                    f"this cluster runs the state machine {hello.state_machine!r}, not 'kv'",
-                    hint="make a cluster with the state machine kv, or propose to this one",
-                )
-            self._checked = True
-        reply = self._client.propose(command, key, timeout=timeout)
+        call = admin.propose(command, key or "").for_machine("kv")
+        reply = self._client.call(call, timeout)
         return kv.read_result(reply.result)
+
+    def _read(
+        self,
+        question: bytes,
+        consistency: Consistency,
+        timeout: float | None,
+        max_stale_ms: int = 0,
+    ) -> kv.KvQueryResult:
+        call = admin.query(question, consistency, max_stale_ms).for_machine("kv")
+        reply = self._client.call(call, timeout)
+        return kv.read_query(reply.result)
 
     def put(
         self,
@@ -105,10 +105,7 @@ class Kv:
         timeout: float | None = None,
     ) -> kv.KeyValue | None:
         """Return a key's pair; None if there is no such key."""
-        reply = self._client.query(
-            kv.get(key), consistency=consistency, max_stale_ms=max_stale_ms, timeout=timeout
-        )
-        result = kv.read_query(reply.result)
+        result = self._read(kv.get(key), consistency, timeout, max_stale_ms)
         return result.kvs[0] if result.kvs else None
 
     def range(
@@ -140,8 +137,7 @@ class Kv:
         while True:
             ask = min(page or left, left or page)
             request = kv.range_(key, end, limit=ask, after=after, keys_only=keys_only)
-            reply = self._client.query(request, consistency=consistency, timeout=timeout)
-            result = kv.read_query(reply.result)
+            result = self._read(request, consistency, timeout)
             yield from result.kvs
             if limit:
                 left -= len(result.kvs)
@@ -166,8 +162,7 @@ class Kv:
         found, after = 0, b""
         while True:
             request = kv.range_(key, end, after=after, count_only=True)
-            reply = self._client.query(request, consistency=consistency, timeout=timeout)
-            result = kv.read_query(reply.result)
+            result = self._read(request, consistency, timeout)
             found += result.count
             if not result.more:
                 return found
@@ -199,7 +194,7 @@ class Kv:
 
         def call_from(position: int) -> Call[pb.WatchReply]:
             request = kv.watch(key, end, prefix=prefix, start_revision=position, prev=prev)
-            return admin.watch(request)
+            return admin.watch(request).for_machine("kv")
 
         def position_after(reply: pb.WatchReply, position: int) -> int:
             return max(position, kv.read_events(reply.data).revision + 1)

@@ -34,7 +34,7 @@ _NAMES: Final = {
     "blocking": "asyncio",
 }
 _STREAMS: Final = r"(?:self|client|self\._client)\.(?:stream|resumed|log_pages)\("
-_AWAITED: Final = r"self\.(?:call|_write|_client\.(?:hello|propose|query))\("
+_AWAITED: Final = r"self\.(?:call|_read|_write|_client\.call)\("
 
 
 def files() -> dict[Path, str]:

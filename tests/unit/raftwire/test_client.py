@@ -801,15 +801,25 @@ def test_a_compare_takes_one_expectation(make: Make, node: Node) -> None:
         client("kv.cas", "k", "v", expect_absent=True, expect_value="x")
 
 
+def test_every_kv_request_is_for_kv_alone(make: Make, node: Node) -> None:
+    one = node(kv_handler({b"k": b""}))
+    client = make(one.path)
+    client("kv.put", "k", "v")
+    client("kv.get", "k")
+    client("kv.count")
+    list(client("kv.range"))
+    client("kv.delete", "k")
+    assert {request.state_machine for request in one.requests} == {"kv"}
+    two = node(watch_handler())
+    make(two.path)("kv.watch", "k", take=1)
+    assert two.requests[0].state_machine == "kv"
+
+
 def test_another_state_machines_answer(make: Make, node: Node) -> None:
-    one = node(always(lambda: Response(hello=pb.HelloReply(state_machine="log"))))
-    with pytest.raises(AdminError, match="runs the state machine 'log', not 'kv'") as caught:
-        make(one.path)("kv.put", "k", "v")
-    assert caught.value.code is Code.UNSUPPORTED
-    assert not [request for request in one.requests if request.HasField("propose")]
-    two = node(always(lambda: Response(query=pb.QueryReply(result=b"\xff\xff"))))
+    """A node of an earlier version does not look for which state machine a request is meant."""
+    one = node(always(lambda: Response(query=pb.QueryReply(result=b"\xff\xff"))))
     with pytest.raises(raftwire.RemoteError, match="not the key-value state machine"):
-        make(two.path)("kv.get", "k")
+        make(one.path)("kv.get", "k")
 
 
 def watch_handler(die_after: int = 0) -> Handler:
