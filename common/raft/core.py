@@ -397,13 +397,15 @@ class Raft(Settings[StorageT]):
         return True
 
     def _answer_old_term(self, m: Message) -> None:
-        """Tell a sender of an earlier term of the present one, where silence would get it stuck."""
+        """Tell a sender of an earlier term of the present one, where silence would get it stuck.
+
+        The crate and etcd tell a leader only with CheckQuorum or PreVote, and rely on requests for
+        votes to do it otherwise. But who is a learner makes none, and who has not applied the
+        change that made it a member yet asks by a configuration that the leader may not be in.
+        """
         msg_type = m.msg_type
-        if msg_type in _LEADER_TYPES and (
-            self.check_quorum or self.pre_vote or not self.promotable()
-        ):
-            # A leader in whose lease our votes are ignored would never learn of our later term,
-            # nor would one whose learner we are: we do not campaign.
+        if msg_type in _LEADER_TYPES:
+            # Raft figure 2, AppendEntries, rule 1.
             self.send(Message(msg_type=MsgAppendResponse, to=m.from_))
         elif msg_type == MsgRequestPreVote:
             _election.answer_vote(self, m, granted=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from raft import (
     Configuration,
     Inflights,
@@ -22,6 +24,7 @@ from raft.eraftpb import (
     ConfState,
     Entry,
     HardState,
+    MessageType,
     MsgAppend,
     MsgAppendResponse,
     MsgHeartbeat,
@@ -254,12 +257,27 @@ def test_a_snapshot_that_was_asked_for_is_sent_with_the_next_sign_of_life() -> N
     assert only(of_type(leader.heard(2), MsgSnapshot)).snapshot.metadata.index == 2
 
 
-def test_a_learner_tells_a_leader_of_an_earlier_term_where_nothing_else_would() -> None:
-    learner = a_member(4, learners=[4], term=5)
-    answer = only(learner.receive(MsgAppend, 1, term=3, index=1, log_term=1))
-    assert (answer.msg_type, answer.term) == (MsgAppendResponse, 5)
-    voter = a_member(term=5)
-    assert voter.receive(MsgAppend, 2, term=3, index=1, log_term=1) == []
+@pytest.mark.parametrize("msg_type", [MsgAppend, MsgHeartbeat])
+@pytest.mark.parametrize(
+    "member",
+    [
+        pytest.param({"id": 4, "learners": [4]}, id="a learner, which never asks for votes"),
+        pytest.param({"id": 1}, id="a voter"),
+        pytest.param({"id": 1, "voters": [1, 3]}, id="who does not know the leader as a member"),
+        pytest.param({"id": 1, "check_quorum": True, "pre_vote": True}, id="who asks first"),
+    ],
+)
+def test_a_leader_of_an_earlier_term_is_told(member: dict[str, Any], msg_type: MessageType) -> None:
+    """Raft figure 2, AppendEntries, rule 1. Found by the simulator, seed 10006839.
+
+    A node may be sent entries before it has applied the change that made it a member. If its term
+    is later, its requests for votes, which go to whom it knows, never reach the leader.
+    """
+    node = a_member(**member, term=5)
+    log = {"index": 1, "log_term": 1} if msg_type == MsgAppend else {}
+    answer = only(node.receive(msg_type, 2, term=3, **log))
+    assert (answer.msg_type, answer.to, answer.term) == (MsgAppendResponse, 2, 5)
+    assert node.raft.leader_id == 0
 
 
 # Membership.

@@ -75,8 +75,8 @@ _found(
     "liveness",
     (
         f"{_RAFT}._answer_old_term",
-        "self.check_quorum or self.pre_vote or not self.promotable()",
-        "self.check_quorum or self.pre_vote",
+        "if msg_type in _LEADER_TYPES:",
+        "if msg_type in _LEADER_TYPES and (self.check_quorum or self.pre_vote):",
     ),
     needs={"check_quorum": False, "pre_vote": False, "lease_reads": False, "learners": 2},
 )

@@ -72,6 +72,7 @@ class Standing(NamedTuple):
     """What decides which messages still matter to a node."""
 
     durable_term: int
+    durable_commit: int
     term: int
     role: StateRole
 
@@ -102,8 +103,6 @@ class Model:
             Server(settings.voters[0], settings).raw.raft.prs.to_conf_state()
         )
         self._position = {node_id: i for i, node_id in enumerate(self.ids)}
-        always = set(settings.voters).intersection(*(voters for voters, _ in settings.targets))
-        self._always_votes = [one in always and not settings.pre_vote for one in self.ids]
 
         self.servers: list[Server] = []
         self.positions: list[int] = []
@@ -142,7 +141,9 @@ class Model:
             self.servers.append(server)
             self.positions.append(position)
             raft = server.raw.raft
-            self.standings.append(Standing(server.synced.term, raft.term, raft.state))
+            self.standings.append(
+                Standing(server.synced.term, server.synced.commit, raft.term, raft.state)
+            )
             self._facts.append(facts_of(server))
             self._own_steps.append(None)
             self._received.append({})
@@ -270,16 +271,15 @@ class Model:
         Sound because terms that are on disk do not go back, and because nobody leads a term, or
         is a candidate in it, for a second time.
 
-        The exception are messages of an old term that are answered all the same, which tells the
-        sender of the new term. They count as dead, and their answers are lost, if
-        `forgets_old_leaders`.
+        The exceptions are messages of an old term that tell what is committed, and those that are
+        answered all the same, which tells the sender of the new term. The latter count as dead,
+        and their answers are lost, if `forgets_old_leaders`.
         """
         m, standing = self.messages[message], self.standings[state]
         if m.term < standing.durable_term:
-            if m.msg_type not in _ANSWERED_IF_OLD or self.forgets_old_leaders:
-                return True
-            # Who never campaigns, or asks first, answers: see `Raft._answer_old_term`.
-            return m.msg_type != MsgRequestPreVote and self._always_votes[self.positions[state]]
+            if m.msg_type in _REFUSALS and m.commit > standing.durable_commit:
+                return False
+            return m.msg_type not in _ANSWERED_IF_OLD or self.forgets_old_leaders
         if m.term == standing.durable_term == standing.term:
             if m.msg_type in (MsgAppendResponse, MsgHeartbeatResponse):
                 return standing.role is not StateRole.Leader
@@ -344,4 +344,5 @@ _KINDS = {
     MsgRequestVote: Kind.VOTE_REQUEST,
     MsgRequestPreVote: Kind.VOTE_REQUEST,
 }
+_REFUSALS = frozenset({MsgRequestVoteResponse, MsgRequestPreVoteResponse})
 _ANSWERED_IF_OLD = frozenset({MsgAppend, MsgHeartbeat, MsgSnapshot, MsgRequestPreVote})
