@@ -91,7 +91,9 @@ class Faults:
         if node is not None:
             keep, harsh = self._keep(node)
             points, place = self.rng.randrange(1, 12), ""
-            if self.rng.random() < 0.6:
+            if self.settings.crash_place:
+                points, place = 1, self.settings.crash_place
+            elif self.rng.random() < 0.6:
                 # Some places are passed seldom: whoever waits for one meets it.
                 points, place = self.rng.randrange(1, 4), self.rng.choice(POINTS[node.kind])
             self.world.arm_crash(node.id, points, keep, harsh, place)

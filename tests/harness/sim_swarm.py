@@ -48,6 +48,7 @@ class Settings:
     max_pending: int = 10_000
     old_snapshots: bool = False
     harsh: bool = False
+    crash_place: str = ""
     flush_ms: tuple[float, float] = (0.0, 0.0)
     compact_every: int = 0
     compact_keep: int = 0

@@ -106,5 +106,7 @@ def focus(counter: str) -> dict[str, Any]:
     """Settings under which what `counter` counts happens more often."""
     for prefix, fixed in _FOCUS:
         if counter.startswith(prefix):
+            if prefix.startswith("crash_at"):
+                return {**fixed, "crash_place": counter.removeprefix(f"{prefix}_")}
             return fixed
     return {}
