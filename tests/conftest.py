@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=DEFAULT_SEED,
         help="seed of the tests that draw at random (default: %(default)s)",
     )
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs under test, also where a script runs the tests with ``&``.
+
+    A shell without job control has such commands ignore SIGINT, and all they start inherits that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
