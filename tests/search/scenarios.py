@@ -390,7 +390,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "{1,2} to {2,3} where a flush may come late, and a crash before it",
         replace(_SHIFT, persist_late=True),
         joint,
-        states=600_000,
+        states=1_500_000,
         sees=_sees(FINALIZED, ROLLED_BACK),
     ),
     Scenario(
