@@ -147,6 +147,7 @@ def test_many_proposals_in_order(cluster: Cluster) -> None:
 
 
 def test_a_follower_of_the_log_outlives_its_node(cluster: Cluster) -> None:
+    assert cluster.ctl(3, "propose", "seen by 3", "--timeout", "10s").code == 0
     process = subprocess.Popen(
         [sys.executable, "-m", "raftctl", "-s", str(cluster.local.folder / "3.sock"),
          "log", "tail", "-f", "-n", "1", "--type", "normal", "--json", "--timeout", "30s"],
