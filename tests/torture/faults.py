@@ -107,6 +107,7 @@ class KillLeader(Kill):
     """kill -9 of the leader."""
 
     name = "kill leader"
+    weight = 4.0
 
     def choose(self) -> list[int]:
         return [self.scene.leader_or_any()]
@@ -116,7 +117,7 @@ class KillMajority(Kill):
     """kill -9 of a majority."""
 
     name = "kill majority"
-    weight = 1.0
+    weight = 2.0
 
     def choose(self) -> list[int]:
         return self.some(self.minority() + 1)
@@ -126,7 +127,7 @@ class KillAll(Kill):
     """kill -9 of all nodes at once."""
 
     name = "kill all"
-    weight = 2.0
+    weight = 4.0
 
     def choose(self) -> list[int]:
         return self.scene.answering()

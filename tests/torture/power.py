@@ -46,6 +46,8 @@ class ForgetfulDisk:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Ctrl-C is for who tortures: the disk is needed until the round is judged.
+            start_new_session=True,
         )
         try:
             self._wait_mounted()
@@ -118,6 +120,8 @@ def missing() -> str:
 
 class PowerScene(Scene):
     """A group on loopback whose nodes' disks forget."""
+
+    where = "power"
 
     def __init__(self, size: int, rng: random.Random, *options: str) -> None:
         self.disks: dict[int, ForgetfulDisk] = {}

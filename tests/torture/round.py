@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
 from typing import Final
 
 from raftwire import AdminError, Client
 from tests.harness.checkers import Violation
 from tests.harness.processes import DEADLINE, wait_for
+from tests.torture import remains
 from tests.torture.faults import KINDS, Fault
 from tests.torture.judge import Replay, check_by_search, check_with_log
-from tests.torture.recovery import STAMP, Recovery, events, linked_at, percentile, timeline
+from tests.torture.recovery import STAMP, Recovery, events, linked_at, timeline
 from tests.torture.scene import Scene
+from tests.torture.summary import Tally
 from tests.torture.workload import Collector, Workload
 
 PROGRESS: Final = 5
@@ -25,98 +28,33 @@ PROGRESS: Final = 5
 
 
 @dataclass
-class Tally:
-    """What was done, and what was seen."""
-
-    rounds: int = 0
-    seconds: float = 0.0
-    faults: Counter[str] = field(default_factory=Counter)
-    """Those that provably happened."""
-    doubtful: Counter[str] = field(default_factory=Counter)
-    """Those that did not, or nobody can tell."""
-    deaths: int = 0
-    acknowledged: int = 0
-    reads: int = 0
-    unknown: int = 0
-    unknown_applied: int = 0
-    refused: int = 0
-    keys_explained: int = 0
-    keys_given_up: int = 0
-    partial_logs: int = 0
-    """Rounds in which entries were compacted before they were read: judged by the search alone."""
-    compared: int = 0
-    """Entries compared between nodes."""
-    recoveries: list[Recovery] = field(default_factory=list)
-
-    def add(self, other: Tally) -> None:
-        """Take in another tally."""
-        self.faults += other.faults
-        self.doubtful += other.doubtful
-        self.recoveries += other.recoveries
-        for name in (
-            "rounds", "seconds", "deaths", "acknowledged", "reads", "unknown", "unknown_applied",
-            "refused", "keys_explained", "keys_given_up", "partial_logs", "compared",
-        ):  # fmt: skip
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    def lines(self) -> Iterator[str]:
-        """Tell it."""
-        yield (
-            f"{self.rounds} rounds, {self.seconds / 60:.1f} minutes of faults: "
-            f"{self.faults.total()} faults that provably happened, {self.deaths} kills -9"
-        )
-        for name, count in sorted(self.faults.items()):
-            yield f"  {name}: {count}"
-        for name, count in sorted(self.doubtful.items()):
-            yield f"  not proved, not counted: {name}: {count}"
-        yield (
-            f"{self.acknowledged} writes acknowledged, {self.reads} linearizable reads answered, "
-            f"{self.unknown} writes with unknown outcome ({self.unknown_applied} were applied), "
-            f"{self.refused} refused"
-        )
-        yield (
-            f"order by the log: {self.rounds - self.partial_logs} rounds whole, "
-            f"{self.partial_logs} in part; order by search: {self.keys_explained} keys explained, "
-            f"{self.keys_given_up} given up; {self.compared} entries compared between nodes"
-        )
-        yield from self._recovery_lines()
-
-    def _recovery_lines(self) -> Iterator[str]:
-        for what, chosen in (
-            ("without a start of processes", [r for r in self.recoveries if not r.restart]),
-            ("with one", [r for r in self.recoveries if r.restart]),
-        ):
-            for since, times in (
-                ("", [(r.whole, r.bound) for r in chosen]),
-                (
-                    ", since a majority ran and was linked",
-                    [(r.own, r.bound) for r in chosen if r.own is not None],
-                ),
-            ):
-                if not times:
-                    continue
-                seconds = [time for time, _ in times]
-                within = sum(time <= bound for time, bound in times)
-                yield (
-                    f"{len(times)} healings {what}{since}: first write after "
-                    f"{percentile(seconds, 0.5):.2f} s (median), "
-                    f"{percentile(seconds, 0.99):.2f} s (99 %), {max(seconds):.2f} s (longest); "
-                    f"{within} ({within / len(times):.1%}) within two longest election timeouts"
-                )
-
-
-@dataclass
 class Round:
-    """A round's settings, drawn from its seed."""
+    """A round's settings, drawn from its seed.
+
+    Attributes:
+        seed: What all is drawn from.
+        seconds: How long faults go on.
+        kinds: The faults there may be.
+        tell: Is told what goes on.
+        make: The scene.
+        keep: Where the remains go if it fails; None: nowhere.
+        stop: Once set, the faults end early; what there was of them is judged.
+        tally: What was done; to be counted only when `run` has returned.
+    """
 
     seed: int
     seconds: float
     kinds: Sequence[type[Fault]] = KINDS
     tell: Callable[[str], None] = lambda _: None
     make: Callable[..., Scene] = Scene
+    keep: Path | None = None
+    stop: Event = field(default_factory=Event)
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
+        self._told: list[str] = []
+        self._workload: Workload | None = None
+        self._collector: Collector | None = None
         rng = self.rng = random.Random(f"round {self.seed}")
         self.size = rng.choice((3, 3, 3, 5))
         self.election = rng.choice((0.5, 1.0))
@@ -142,30 +80,52 @@ class Round:
             Violation: Something did not hold.
             AssertionError: The group did not recover in time.
         """
-        self.tell(f"seed {self.seed}: {self.size} nodes, {' '.join(self.options)}")
+        self._say(f"seed {self.seed}: {self.size} nodes, {' '.join(self.options)}")
         scene = self.make(self.size, random.Random(f"scene {self.seed}"), *self.options)
         with scene:
-            scene.start()
-            with (
-                Collector(scene.sockets) as collector,
-                Workload(scene.sockets, self.seed, clients=2 * self.size) as workload,
-            ):
-                scene.read_log = collector.catch_up
-                began = time.monotonic()
-                try:
-                    self._torture(scene, workload)
-                    self.tally.seconds = time.monotonic() - began
-                    self._calm(scene, workload)
-                    workload.stop()
-                    if workload.failures:
-                        raise workload.failures[0]
-                    self._judge(scene, workload, collector)
-                except BaseException:
-                    self._heal(scene)
-                    raise
-            self.tally.deaths = scene.deaths
+            try:
+                scene.start()
+                self._run_in(scene)
+            except Exception as error:
+                if self.keep is not None:
+                    self._keep_remains(self.keep, scene, error)
+                raise
         self.tally.rounds = 1
+        self.tally.scenes[scene.where] = 1
         return self.tally
+
+    def _run_in(self, scene: Scene) -> None:
+        with (
+            Collector(scene.sockets) as collector,
+            Workload(scene.sockets, self.seed, clients=2 * self.size) as workload,
+        ):
+            self._workload, self._collector = workload, collector
+            scene.read_log = collector.catch_up
+            began = time.monotonic()
+            try:
+                self._torture(scene, workload)
+                self.tally.seconds = time.monotonic() - began
+                # What ends the round kills too, and nobody looks at what comes of that.
+                self.tally.deaths = scene.deaths
+                self._calm(scene, workload)
+                workload.stop()
+                if workload.failures:
+                    raise workload.failures[0]
+                self._judge(scene, workload, collector)
+            except BaseException:
+                self._heal(scene)
+                raise
+
+    def _keep_remains(self, folder: Path, scene: Scene, error: Exception) -> None:
+        try:
+            remains.keep(folder, scene, self._told, error, self._workload, self._collector)
+        except OSError as failed:
+            error.add_note(f"not all remains could be kept: {failed}")
+        error.add_note(f"its remains: {folder}")
+
+    def _say(self, line: str) -> None:
+        self._told.append(line)
+        self.tell(line)
 
     # --- faults ---------------------------------------------------------------------------------
 
@@ -177,7 +137,11 @@ class Round:
         progress(PROGRESS)
         end = time.monotonic() + self.seconds
         number = 0
-        while time.monotonic() < end and (chosen := self.next_faults(number)):
+        while (
+            time.monotonic() < end
+            and not self.stop.is_set()
+            and (chosen := self.next_faults(number))
+        ):
             number += 1
             self._inflict(scene, workload, [kind(scene, self.rng, progress) for kind in chosen])
             progress(PROGRESS)
@@ -223,6 +187,7 @@ class Round:
         for fault in faults:
             counted = self.tally.faults if fault in proved else self.tally.doubtful
             counted[getattr(fault, "name_told", fault.name)] += 1
+            self.tally.kinds[fault.kind] += fault in proved
 
     def _note_recovery(
         self, scene: Scene, faults: list[Fault], healed: datetime, whole: float
@@ -242,10 +207,10 @@ class Round:
         )
         self.tally.recoveries.append(Recovery(whole, own, bound, restart))
         told = "" if own is None else f", {own:.2f} s since linked"
-        self.tell(f"  {self._words(faults)}: {whole:.2f} s{told}")
+        self._say(f"  {self._words(faults)}: {whole:.2f} s{told}")
         if own is not None and own > bound:
             for line in timeline(logs, since):
-                self.tell(f"    {line}")
+                self._say(f"    {line}")
 
     @staticmethod
     def _words(faults: list[Fault]) -> str:

@@ -104,6 +104,8 @@ class Scene(Cluster):
         options: Further arguments of every raftd.
     """
 
+    where = "loopback"
+    """The word for where its rounds run."""
     true_clocks = True
     """Whether the nodes' wall clocks are this machine's."""
 

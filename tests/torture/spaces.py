@@ -162,6 +162,7 @@ class Spaces:
 class SpaceScene(Scene):
     """A group whose nodes have hosts, disks and wall clocks of their own."""
 
+    where = "namespaces"
     clocks = False
 
     def __init__(self, size: int, rng: random.Random, *options: str) -> None:
@@ -201,6 +202,7 @@ class SpaceScene(Scene):
 class ClockScene(SpaceScene):
     """The same, with clocks that may jump."""
 
+    where = "clocks"
     clocks = True
     true_clocks = False
 
