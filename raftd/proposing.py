@@ -5,12 +5,12 @@ leader's term (`requests.py` says why that makes outcomes definite). Refusals co
 too. Whoever took a proposal answers it when it applies the entry itself, whoever led.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
 from raft import DropReason, ProposalDropped
+from raftd.admission import Admission
 from raftd.applier import Applied
 from raftd.engine import Engine
 from raftd.failpoints import hit
@@ -27,11 +27,6 @@ _WHO: Final = Struct(">QQQ")
 """Node, incarnation and sequence, behind the kind of an entry's context."""
 
 _FORWARD_BYTES_MAX: Final = 4 * MIB
-
-_BUSY_PENDING: Final = 1024
-_BUSY_SECONDS: Final = 0.5
-"""So many proposals that leaders have been given may wait for longer than this before new ones are
-refused: a queue that is not worked off only adds its length to every answer."""
 
 _REFUSALS: Final = {
     DropReason.TOO_LARGE: Code.TOO_LARGE,
@@ -77,7 +72,7 @@ class Proposing:
         self._proposals = Proposals()
         self._forwards: list[tuple[int, Forward]] = []
         self._forward_after = 0.0
-        self._busy_since = math.inf
+        self._admission = Admission(engine.config.election_timeout)
 
     def __len__(self) -> int:
         """Return how many proposals wait for an answer."""
@@ -152,12 +147,15 @@ class Proposing:
             return stopping
         if self._standing.outside:
             return self._standing.not_member_error()
-        if len(proposals) >= config.max_pending:
+        waiting = len(proposals)
+        if waiting >= self._admission.window:
+            return self._admission.refusal(waiting)
+        if waiting >= config.max_pending:
             return over_limit(
                 "max_pending",
-                len(proposals),
+                waiting,
                 config.max_pending,
-                f"{len(proposals)} proposals of this node's clients wait already",
+                f"{waiting} proposals of this node's clients wait already",
             )
         if proposals.held_bytes + len(data) > config.max_pending_bytes:
             return over_limit(
@@ -167,14 +165,6 @@ class Proposing:
                 f"{proposals.held_bytes} bytes of proposals wait for a leader",
             )
         now = self._loop.time()
-        if now - self._busy_since > _BUSY_SECONDS:
-            return over_limit(
-                "busy_seconds",
-                round(now - self._busy_since, 1),
-                _BUSY_SECONDS,
-                f"{len(proposals.pending)} proposals wait, the oldest for "
-                f"{now - self._busy_since:.1f} s, and more arrive than the group can take",
-            )
         hold_until = now + min(seconds, HOLD_ELECTIONS * config.election_timeout)
         proposals.hold(
             Proposal(
@@ -247,7 +237,13 @@ class Proposing:
             self._take_forwards()
         if self._proposals.held:
             self._send_proposals()
-        self._busy_since = self._proposals.waiting_since(_BUSY_PENDING)
+        proposals = self._proposals
+        self._admission.look(
+            self._loop.time(),
+            self._counters.proposals_applied,
+            len(proposals),
+            proposals.waiting_since(),
+        )
 
     def new_leader(self) -> None:
         """Somebody leads: whoever refused a proposal was another; what waits goes to this one."""
@@ -392,13 +388,17 @@ class Proposing:
         mine, node_id = self._incarnation, self._id
         counters = self._counters
         now, note = self._loop.time(), self.times.note
+        youngest: Proposal | None = None
         for one in applied:
             if one.node == node_id and one.incarnation == mine:
                 proposal = pending.pop(one.sequence, None)
                 if proposal is not None:
+                    youngest = proposal
                     counters.proposals_applied += 1
                     note(now - proposal.started)
                     proposal.client.proposal_applied(proposal.request_id, one)
+        if youngest is not None:
+            self._admission.took(now - youngest.started)
 
     def lost_with_their_leader(self, term: int) -> None:
         """Propose again what leaders of terms before ``term`` were given: they never applied it."""

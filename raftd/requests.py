@@ -19,7 +19,12 @@ HOLD_ELECTIONS: Final = 3
 
 
 def over_limit(
-    limit: str, value: float, cap: float, words: str, code: Code = Code.OVERLOADED
+    limit: str,
+    value: float,
+    cap: float,
+    words: str,
+    code: Code = Code.OVERLOADED,
+    retry_after_ms: int | None = None,
 ) -> AdminError:
     """Return a refusal that says which limit is reached, and how far.
 
@@ -28,9 +33,11 @@ def over_limit(
         value, cap: What was found, and the most there may be.
         words: The value in a sentence.
         code: What the client should make of it.
+        retry_after_ms: When it may try again; None: the usual time of ``code``.
     """
     details = {"limit": limit, "value": value, "cap": cap}
-    return AdminError(code, f"{words}; the limit is {cap} ({limit})", details=details)
+    words = f"{words}; the limit is {cap} ({limit})"
+    return AdminError(code, words, details=details, retry_after_ms=retry_after_ms)
 
 
 class Client(Protocol):
@@ -116,14 +123,14 @@ class Proposals:
     def __len__(self) -> int:
         return len(self.held) + len(self.pending)
 
-    def waiting_since(self, least: int) -> float:
-        """Return when the oldest that a leader was given was taken; never, if fewer than ``least``.
+    def waiting_since(self) -> float:
+        """Return when the oldest that a leader was given was taken; ``inf`` if there is none.
 
         About: those that were proposed again stand behind younger ones.
         """
-        if len(self.pending) < least:
-            return math.inf
-        return next(iter(self.pending.values())).started
+        for proposal in self.pending.values():
+            return proposal.started
+        return math.inf
 
     def hold(self, proposal: Proposal) -> None:
         """Take in a new proposal."""

@@ -29,6 +29,7 @@ from raftwire.admin import (
 from raftwire.errors import AdminError, Code, Outcome
 from raftwire.limits import KEY_BYTES_MAX, NUMBER_MAX
 from raftwire.peer import ControlCommand
+from raftwire.proto.admin_pb2 import Error as ErrorMessage
 from raftwire.proto.admin_pb2 import (
     ProposeRequest,
     QueryRequest,
@@ -47,6 +48,8 @@ class Service:
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._handlers: dict[str, Handler] = {}
         self._streams: dict[str, Stream] = {}
+        self._failure: AdminError | None = None
+        self._failure_message = ErrorMessage()
 
     def offer(self, handlers: Mapping[str, Handler], streams: Mapping[str, Stream]) -> None:
         """Serve these requests too, by the name of their body."""
@@ -199,9 +202,10 @@ class Service:
 
     def fail(self, caller: Caller, request_id: int, error: AdminError) -> None:
         """Answer with an error."""
-        response = Response(id=request_id)
-        response.error.CopyFrom(error_to_message(error))
-        self.send(caller, response)
+        if error is not self._failure:
+            # In overload the same refusal goes to thousands.
+            self._failure, self._failure_message = error, error_to_message(error)
+        self.send(caller, Response(id=request_id, error=self._failure_message))
 
     # --- proposals and reads ------------------------------------------------------------------
 
@@ -240,6 +244,7 @@ class Service:
         else:
             refused = node.propose(listener, request.id, propose.data, key, seconds_of(request))
         if refused is not None:
+            node.counters.proposals_refused += 1
             self.fail(caller, request.id, refused)
         elif listener is _NOBODY:
             response = Response(id=request.id)

@@ -323,7 +323,7 @@ def start_up(folder: Path, load: Load, entries: int, say: Say) -> dict[str, Any]
     with Cluster(folder / "raftd", options=_KEEP_ALL) as ours:
         say(f"start-up: writing {entries:,} entries")
         # Fewer at once than what a node refuses as too many, however slow it is.
-        written = load.run(ours.sockets, clients=64, depth=16, size=32, keys=KEYS, total=entries)
+        written = load.run(ours.sockets, clients=64, depth=8, size=32, keys=KEYS, total=entries)
         ours.wait_settled(120)
         leader = ours.leader()
         other = next(id_ for id_ in ours.ids if id_ != leader)

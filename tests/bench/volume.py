@@ -175,7 +175,7 @@ def many(folder: Path, load: Load, proposals: int, limits: Limits, say: Say) -> 
     with Cluster(folder / "raftd") as ours:
         terms = {status.term for status in ours.statuses()}
         process = load.start(
-            ours.sockets, clients=48, depth=32, size=32, keys=KEYS, total=proposals
+            ours.sockets, clients=48, depth=8, size=32, keys=KEYS, total=proposals
         )  # fmt: skip
         marks: list[Mark] = []
         try:
