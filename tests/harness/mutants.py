@@ -52,7 +52,7 @@ class Mutant:
         what: What is wrong, in words.
         edits: How the code is changed, when that is all there is to it.
         caught_by: Ids of the checks that should see it (``I1`` ..., ``linearizability``,
-            ``liveness``), the most direct one first; empty: no check is expected to.
+            ``liveness``, ``search``), the most direct one first; empty: no check is expected to.
         number: Number of the family it belongs to in the list of planted bugs; 0: none.
         needs: What a run must be like for the bug to matter: passed to the simulator as settings.
         apply: A context manager that does more than edits do.

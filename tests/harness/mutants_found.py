@@ -101,6 +101,16 @@ _found(
 _found(
     "commit-in-an-old-refusal-ignored",
     "a pre-candidate does not learn of commits from who refuses it and stays in an earlier term",
-    "liveness",
+    "search",
     (f"{_RAFT}._answer_old_term", "self.maybe_commit_by_vote(m)", "pass"),
+)
+_found(
+    "entries-stored-without-their-commit",
+    "entries reach the disk without the commit index that a LightReady had told before them",
+    "search",
+    (
+        "raft.raw_node:RawNode.ready",
+        " or (writes and log.committed > self._stored_commit)",
+        "",
+    ),
 )

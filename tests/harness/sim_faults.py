@@ -288,8 +288,7 @@ class Faults:
         if node is None or node.id in self.run.paused:
             return
         conf = world.checker.views[node.id].conf
-        gone = node.raft.prs.removed
-        pool = [i for i in range(1, self.next_spare + self._spares_left()) if i not in gone]
+        pool = self._pool(node)
         if not pool:
             return
         before = set(world.nodes)
@@ -306,9 +305,36 @@ class Faults:
                 for _ in range(rng.randrange(1, 4))
             ]
             world.operate(node.id, "change_v2", rng.randrange(3), singles)
-        for node_id in sorted(set(world.nodes) - before):
+        self._newcomers(before)
+
+    def _pool(self, node: SimNode) -> list[int]:
+        """Who may be a member of what `node` proposes."""
+        gone = node.raft.prs.removed
+        return [i for i in range(1, self.next_spare + self._spares_left()) if i not in gone]
+
+    def _newcomers(self, before: set[int]) -> None:
+        """Let the clocks run of nodes that there were not."""
+        for node_id in sorted(self.world.nodes.keys() - before):
             self.next_spare = max(self.next_spare, node_id + 1)
             self.run.begin_ticking(node_id)
+
+    def _fault_depart(self) -> None:
+        """A leader takes itself out of the few voters that are to be; mostly it stays a learner."""
+        world, rng = self.world, self.rng
+        leader = world.leader()
+        if leader is None or leader.id in self.run.paused:
+            return
+        if leader.raft.is_in_membership_change():
+            world.operate(leader.id, "finalize")
+            return
+        others = [node_id for node_id in self._pool(leader) if node_id != leader.id]
+        if not others:
+            return
+        target = sorted(rng.sample(others, rng.randrange(1, min(len(others), 3) + 1)))
+        learners = [leader.id] if rng.random() < 0.8 else []
+        before = set(world.nodes)
+        world.operate(leader.id, "begin", target, learners, rng.random() < 0.7, 0, [])
+        self._newcomers(before)
 
     def _spares_left(self) -> int:
         used = self.next_spare - 1 - self.settings.voters - self.settings.learners

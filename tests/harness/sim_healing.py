@@ -33,6 +33,7 @@ class Healing:
             (a, b) for a in everyone for b in everyone if (a in chosen) != (b in chosen)
         }
         self.run.loss, self.run.delay = 0.0, (0.5, 2.0)
+        self.run.lost_types = {}
         self.run.slow.clear()
         for node_id in everyone:
             node = world.nodes[node_id]

@@ -92,6 +92,9 @@ class Run:
         self.calm = False
         self.delay = self.settings.delay_ms
         self.loss = self.settings.loss
+        self.lost_types = {
+            int(MessageType.Value(name)): share for name, share in self.settings.lost_types.items()
+        }
         self.archive: dict[int, deque[Message]] = {}
         self.slow: set[int] = set()
         self.periods: dict[int, float] = {}
@@ -305,7 +308,11 @@ class Run:
         self.digest = (self.digest * 31 + m.msg_type * 7 + to) & 0xFFFFFFFF
         if to not in self.world.nodes:
             return
-        if (node.id, to) in self.cut or (self.loss and rng.random() < self.loss):
+        if (
+            (node.id, to) in self.cut
+            or (self.loss and rng.random() < self.loss)
+            or (self.lost_types and rng.random() < self.lost_types.get(m.msg_type, 0.0))
+        ):
             if snapshot:
                 self._report_snapshot(node, to, ok=False)
             elif self.settings.tell_unreachable and rng.random() < self.settings.tell_unreachable:

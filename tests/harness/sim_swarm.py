@@ -57,6 +57,8 @@ class Settings:
     loss: float = 0.0
     duplicate: float = 0.0
     replay: float = 0.0
+    lost_types: dict[str, float] = field(default_factory=dict)
+    """Types of messages that are lost more often than others, by name."""
     tell_unreachable: float = 0.0
     serialise: bool = False
     # Clocks: a tick's length on each node is tick_ms times a factor in this range.
@@ -132,6 +134,34 @@ _RARER = {
     "hand_over_unheard": 2.0,
 }
 """Faults that leave a group without a leader: too often, and nothing else ever happens."""
+
+
+_LOST_TYPES = (
+    "MsgAppend",
+    "MsgAppendResponse",
+    "MsgHeartbeat",
+    "MsgHeartbeatResponse",
+    "MsgRequestVote",
+    "MsgRequestVoteResponse",
+    "MsgRequestPreVote",
+    "MsgRequestPreVoteResponse",
+    "MsgTimeoutNow",
+    "MsgSnapshot",
+)
+
+
+def _hand_on(s: Settings, rng: random.Random) -> None:
+    """Let a small group hand itself on from node to node, the message to take over often lost.
+
+    A leader that leaves by a Finalize of its own, and is the only one that knows of its commit, is
+    rare otherwise: mostly who is to take over does so before, and finalizes.
+    """
+    s.voters, s.learners, s.spares = rng.choice((1, 1, 2, 3)), rng.choice((0, 1)), 3
+    s.lost_types = {"MsgTimeoutNow": 0.8, "MsgRequestVote": rng.choice((0.3, 0.7))}
+    s.heartbeat_tick = rng.choice((1, s.election_tick - 1))
+    s.think_ms = 2.0
+    s.faults.setdefault("depart", rng.choice((60.0, 200.0)))
+    s.faults.setdefault("campaign", rng.choice((60.0, 200.0)))
 
 
 def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
@@ -221,6 +251,12 @@ def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
     if fixed.get("mode", s.mode) != "core":
         s.styles, s.async_fetch, s.harsh = ("async",), False, False
     s.save_entries = rng.choice((0, 1, 5, 50))
+    if chance() < 0.25:
+        # What was decided is known to few, and for long.
+        for name in rng.sample(_LOST_TYPES, rng.randrange(1, 4)):
+            s.lost_types[name] = rng.choice((0.3, 0.6, 0.9))
+    if chance() < 0.1 and not s.lease_reads:
+        _hand_on(s, rng)
     for name, value in fixed.items():
         if name == "more_faults":
             settings.faults = {**settings.faults, **value}

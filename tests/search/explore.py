@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tests.search.calm import Calm
 from tests.search.group import Group, State
 from tests.search.judge import History, Violation
 from tests.search.model import Model
@@ -78,6 +79,7 @@ def explore(
     max_depth: int = 10_000,
     max_seconds: float = float("inf"),
     milestones: Milestones | None = None,
+    recovers: int = 0,
     progress: Callable[[Report], None] | None = None,
 ) -> Report:
     """Search from the group's start until something breaks, nothing is left, or a bound is reached.
@@ -86,9 +88,11 @@ def explore(
         group: What is searched, and from where.
         max_states, max_depth, max_seconds: When to give up.
         milestones: What to note when it is reached.
+        recovers: Of so many groups of node states, from the start on, it is judged whether they
+            come right again (`calm`).
         progress: Called after each further event from the start.
     """
-    search = _Search(group, milestones or {})
+    search = _Search(group, milestones or {}, Calm(group.model, recovers) if recovers else None)
     report = search.report
     begun = time.monotonic()
     with _without_garbage_collection():
@@ -108,8 +112,9 @@ def explore(
 class _Search:
     """The states that were reached, in that order, and from where each was reached first."""
 
-    def __init__(self, group: Group, milestones: Milestones) -> None:
+    def __init__(self, group: Group, milestones: Milestones, calm: Calm | None) -> None:
         self.group = group
+        self.calm = calm
         self.report = Report(states=1)
         self.milestones = dict(milestones)
         start = group.start.packed()
@@ -141,6 +146,11 @@ class _Search:
                     return
                 packed = after.packed()
                 if packed not in known:
+                    broken = self.calm and self.calm.judge(after.nodes)
+                    if broken:
+                        path = [*self._path(at), group.tell(event, after)]
+                        report.found = Found(broken, list(group.story), path)
+                        return
                     known.add(packed)
                     reached.append(packed)
                     parents.append(at)

@@ -196,6 +196,10 @@ class Model:
         step = received[message] = self._run(state, -1 - 2 * message, self.messages[message])
         return step
 
+    def run_once(self, state: int, event: Event) -> Step | None:
+        """What `event` makes of a node in `state`; None: nothing. The caller remembers it."""
+        return self._run(state, self._event_number(self.ids[self.positions[state]], event), event)
+
     def _event_number(self, node_id: int, event: Event) -> int:
         key = (node_id, event)
         number = self._event_numbers.get(key)

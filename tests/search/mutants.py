@@ -1,6 +1,7 @@
 """Which planted bugs the search must find, and where it looks for each.
 
-The bugs are those of `tests.harness.rollback_mutants`; the groups are the smallest that show them.
+The bugs are those of `tests.harness.rollback_mutants`, and some that were found in this code; the
+groups are the smallest that show them.
 Three bugs are found by a promise that is close to the broken rule, before any harm is done. With
 that promise overlooked the search goes on to the harm, which is what is told of them here.
 """
@@ -9,10 +10,11 @@ from __future__ import annotations
 
 import gc
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tests.harness import rollback_mutants
-from tests.harness.mutants import Mutant
+from tests.harness import mutants_found, rollback_mutants
+from tests.harness.mutants import MUTANTS, Mutant
+from tests.search.calm import RECOVERS
 from tests.search.explore import Report, explore
 from tests.search.group import Group, Network
 from tests.search.judge import (
@@ -22,8 +24,10 @@ from tests.search.judge import (
     ONE_END,
     ONE_LEADER,
 )
-from tests.search.scenarios import Start, elected, joint, rolled_back
+from tests.search.scenarios import HANDED_ON, Start, elected, joint, rolled_back
 from tests.search.server import Settings
+
+assert mutants_found  # Imported for what it registers.
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Hunt:
         states: How far to look.
         quick: Whether it is found within a second or two.
         why_not_from_the_first_election: What the way from there would hold, if it starts later.
+        recovers: Whether it is judged from where the group comes right again (`calm`).
     """
 
     mutant: Mutant
@@ -49,10 +54,11 @@ class Hunt:
     states: int = 1_000_000
     quick: bool = False
     why_not_from_the_first_election: str = ""
+    recovers: bool = False
 
     @property
     def name(self) -> str:
-        """The letter of the bug."""
+        """The letter of a rule of rollback, or the name of the bug."""
         return self.mutant.name.removeprefix("rollback-")
 
     def run(self, *, planted: bool = True) -> Report:
@@ -65,7 +71,8 @@ class Hunt:
     def _search(self) -> Report:
         group = Group(self.settings, self.network, overlooking=self.overlooking)
         self.start(group)
-        return explore(group, max_states=self.states)
+        recovers = self.states if self.recovers else 0
+        return explore(group, max_states=self.states, recovers=recovers)
 
     def judge(self, report: Report) -> str:
         """What is wrong with what was found; nothing: ""."""
@@ -165,6 +172,20 @@ HUNTS: tuple[Hunt, ...] = (
         rolled_back,
         Network.PROMPT,
         why_not_from_the_first_election="a change that is rolled back, a second one, an election",
+    ),
+    Hunt(
+        MUTANTS["found-commit-in-an-old-refusal-ignored"],
+        HANDED_ON,
+        RECOVERS,
+        network=Network.NEWEST,
+        quick=True,
+        recovers=True,
+    ),
+    Hunt(
+        MUTANTS["found-entries-stored-without-their-commit"],
+        replace(_PAIR, light=True, light_commit_waits=True, replays=True),
+        ONE_LEADER,
+        network=Network.PROMPT,
     ),
 )
 

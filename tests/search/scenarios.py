@@ -147,6 +147,7 @@ class Scenario:
         states: How many states of the group it may reach.
         sees: Milestones it has to come by within that bound.
         never: Milestones it must not come by.
+        recovers: For how many groups of node states it is judged whether they come right again.
     """
 
     name: str
@@ -157,6 +158,7 @@ class Scenario:
     states: int = 500_000
     sees: frozenset[str] = frozenset()
     never: frozenset[str] = frozenset()
+    recovers: int = 20_000
 
     def group(self) -> Group:
         """The group at its start."""
@@ -165,13 +167,20 @@ class Scenario:
         return group
 
     def run(
-        self, states: int | None = None, progress: Callable[[Report], None] | None = None
+        self,
+        states: int | None = None,
+        progress: Callable[[Report], None] | None = None,
+        recovers: int | None = None,
     ) -> Report:
-        """Search; `states` overrides the bound."""
+        """Search; `states` and `recovers` override the bounds."""
+        group = self.group()
+        # Who has lost a majority for good does not come right by itself.
+        judged = 0 if group.dead else self.recovers if recovers is None else recovers
         return explore(
-            self.group(),
+            group,
             max_states=states or self.states,
             milestones=MILESTONES,
+            recovers=judged,
             progress=progress,
         )
 
@@ -191,6 +200,7 @@ _HANDED = Settings(voters=(1, 2), learners=(3, 4), targets=(((3, 4), (1, 2)),), 
 _DEAD = Settings(
     voters=(1, 2), learners=(3, 4), targets=(((2, 3, 4), ()),), max_log=7, max_normal=1
 )
+HANDED_ON = replace(_PAIR, pre_vote=True, max_normal=1, max_term=3, crashing=())
 
 
 def _sees(*names: str) -> frozenset[str]:
@@ -418,5 +428,14 @@ SCENARIOS: tuple[Scenario, ...] = (
         joint,
         states=500_000,
         sees=_sees(FINALIZED, ROLLED_BACK),
+    ),
+    Scenario(
+        "hands-itself-on",
+        "{1} to {2} with PreVote and an ordinary entry: what only the one who leaves knows of",
+        HANDED_ON,
+        elected,
+        Network.NEWEST,
+        sees=_sees(BEGUN, FINALIZED, ROLLED_BACK, GOES_ON),
+        recovers=1_000_000,
     ),
 )

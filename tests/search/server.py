@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from raft import Config, RawNode, StateRole, is_empty_snap
+from raft import Config, ProgressState, RawNode, SnapshotStatus, StateRole, is_empty_snap
 from raft.eraftpb import (
     ConfState,
     Entry,
@@ -190,7 +190,7 @@ class Event(NamedTuple):
     """Something that happens to a node by itself; `argument` is the target of a transfer, or such.
 
     Kinds: campaign, campaign for rollback, power loss, kill, flush, apply, compact, propose,
-    begin, finalize, rollback, beat, transfer, end transfer.
+    begin, finalize, rollback, beat, transfer, end transfer; tell of lost snapshots (in `calm`).
     """
 
     kind: str
@@ -332,6 +332,10 @@ class Server:
             )
         elif kind == "beat":
             raw.ping()
+        elif kind == "tell of lost snapshots":
+            for peer, progress in raw.raft.prs.progress.items():
+                if progress.state is ProgressState.Snapshot:
+                    raw.report_snapshot(peer, SnapshotStatus.Failure)
         elif kind == "transfer":
             raw.transfer_leader(event.argument)
         elif kind == "end transfer":

@@ -29,7 +29,7 @@ def test_without_the_bug_nothing_is_found_there(one: Hunt) -> None:
 
 
 def test_every_rule_is_broken_once() -> None:
-    assert {one.name for one in HUNTS} == LETTERS
+    assert {one.name for one in HUNTS if one.mutant.name.startswith("rollback-")} == LETTERS
     assert {name for name in MUTANTS if name.startswith("rollback-")} == {
         f"rollback-{letter}" for letter in LETTERS
     }

@@ -24,7 +24,7 @@ from tests.search.server import Settings
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_nothing_breaks_near_the_start(scenario: Scenario) -> None:
     """All of it, a thousand times deeper, is `make search`."""
-    report = scenario.run(states=1_500)
+    report = scenario.run(states=1_500, recovers=300)
     assert report.found is None, str(report.found)
     if report.complete:
         assert not scenario.judge(report)
