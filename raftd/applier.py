@@ -37,6 +37,7 @@ from raft.eraftpb import (
 )
 from raft.invariant import InvariantViolation
 from raftd import keys
+from raftd.failpoints import hit
 from raftd.kvstore import Batch, ColumnFamily, KeyValueStore
 from raftd.sessions import SessionCounters, SessionRecord, Sessions
 from raftd.settings import Settings
@@ -572,6 +573,7 @@ class Applier:
             if node not in self.addresses and not self._is_member(node):
                 return Outcome.REFUSED, f"node {node} is not a member of the group".encode()
             self._set_addresses(batch, {**self.addresses, node: command.set_addr.addr})
+            hit("address.applied")
         elif which == "set_clock":
             context.log_time_ms = max(context.log_time_ms, command.set_clock.unix_ms)
             self.machine.advance(context)

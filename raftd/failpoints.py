@@ -45,6 +45,7 @@ PLACES: Final = {
     "snapshot.staged": "all of it is staged, beside the state in force",
     "snapshot.install": "it is about to become the state in force",
     "snapshot.installed": "it is the state in force, not durable",
+    "address.applied": "a member's new address is applied in memory, not written",
 }
 """Every place, and what has happened when the process comes to it."""
 
@@ -60,7 +61,10 @@ _STEPS: Final = {
     "applied": "is applied in memory, not written",
 }
 
-CHANGES: Final = {"change.propose": "a change was looked into and is about to be appended"} | {
+CHANGES: Final = {
+    "change.propose": "a change was looked into and is about to be appended",
+    "change.seen": "a configuration is in force; links and whoever waits have not heard of it",
+} | {
     f"{kind}.{step}": f"{entry} {happens}"
     for kind, entry in _KINDS.items()
     for step, happens in _STEPS.items()

@@ -458,6 +458,8 @@ class Node:
         prs = self.raft.prs
         seen = (prs.config_index, prs.begin_index, prs.ids())
         if seen != self._conf_seen:
+            if self._conf_seen[0] >= 0:  # Not at the start, which is no change.
+                hit("change.seen")
             self._conf_seen = seen
             self.standing.belonging.applied(prs)
             self._look_outside()

@@ -478,6 +478,7 @@ DEATHS: Final[dict[str, tuple[str, str, Shape]]] = {
     "56": ("Begin appended, not committed", "begin.durable", MIXED),
     "57": ("Begin committed, not applied here", "begin.apply", MIXED),
     "57w": ("Begin applied, not written", "begin.applied", MIXED),
+    "57s": ("Begin in force, nobody has heard", "change.seen", MIXED),
     "59": ("Finalize appended, not committed", "finalize.durable", MIXED),
     "59a": ("before Finalize is appended", "finalize.append", MIXED),
     "60": ("Finalize applied, not written: twice", "finalize.applied", MIXED),

@@ -8,6 +8,7 @@ the place, by the line it wrote and by its status.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -16,7 +17,7 @@ from raftwire import AdminError, Client
 from raftwire.errors import Outcome
 from tests.daemon.dying import arm, died
 from tests.harness.ctl import raftctl
-from tests.harness.processes import Cluster, cluster, wait_for
+from tests.harness.processes import DEADLINE, Cluster, cluster, wait_for
 
 QUICK = ("--heartbeat", "20ms", "--election-timeout", "120ms")
 """For a node alone: nobody can take its silence for death."""
@@ -37,7 +38,7 @@ INSTALLING = (
 
 
 def test_every_place_is_tried_here() -> None:
-    assert {*LOOP, "vote", *BUILDING, *INSTALLING} == set(PLACES)
+    assert {*LOOP, "vote", "address.applied", *BUILDING, *INSTALLING} == set(PLACES)
 
 
 class Keyed:
@@ -49,12 +50,12 @@ class Keyed:
         self.open: list[str] = []
         self.number = 0
 
-    def put(self) -> bool:
-        """Put the next one; False if it was not answered."""
+    def put(self, timeout: float = 1.0) -> bool:
+        """Put the next one; False if it was not answered in time, as by a node that has died."""
         self.number += 1
         key = f"order-{self.number}"
         try:
-            reply = self.client.kv.put(key, str(self.number), idempotency_key=key, timeout=1.0)
+            reply = self.client.kv.put(key, str(self.number), idempotency_key=key, timeout=timeout)
         except AdminError as error:
             if error.outcome is Outcome.UNKNOWN:
                 self.open.append(key)
@@ -66,13 +67,15 @@ class Keyed:
         """Say again what was not answered: it is applied once, whatever became of it before."""
         for key in self.open:
             value = key.removeprefix("order-")
-            reply = self.client.kv.put(key, value, idempotency_key=key, timeout=30.0)
+            reply = self.client.kv.put(key, value, idempotency_key=key, timeout=DEADLINE)
             self.answered[key] = reply.revision
         self.open.clear()
 
     def check(self) -> None:
         """Fail unless each was applied exactly once, at the revision that was answered."""
-        pairs = {pair.key.decode(): pair for pair in self.client.kv.range("order-", timeout=30.0)}
+        pairs = {
+            pair.key.decode(): pair for pair in self.client.kv.range("order-", timeout=DEADLINE)
+        }
         for key, revision in self.answered.items():
             pair = pairs[key]
             assert pair.version == 1, f"{key} was applied {pair.version} times"
@@ -86,13 +89,13 @@ def test_a_single_node_keeps_what_it_acknowledged(place: str, times: int) -> Non
     with cluster(1, "--state-machine", "kv", *QUICK) as group, group[1].client() as client:
         puts = Keyed(client)
         for _ in range(5):
-            assert puts.put()
+            assert puts.put(DEADLINE)
         group[1].kill()
         arm(group[1], place, times)
         died(group[1], place, puts.put)
         group.start()
         puts.settle()
-        assert puts.put()
+        assert puts.put(DEADLINE)
         puts.check()
 
 
@@ -113,19 +116,22 @@ def test_a_group_keeps_what_was_acknowledged(three: Cluster, place: str, role: s
         puts = Keyed(client)
         puts.number = 1000 * (list(LOOP).index(place) * 2 + (role == "leader"))
         if role == "leader":
-            wait_for("it to follow", lambda: victim.status() is not None or not victim.running)
-            try:
-                at_victim.wait("leader", timeout=10.0)
-                client.transfer_leader(victim.id, timeout=5.0)
-            except AdminError:
-                assert not victim.running, "it would not lead"
+
+            def leads() -> bool:
+                if victim.running:
+                    with suppress(AdminError):
+                        client.transfer_leader(victim.id, timeout=5.0)
+                status = victim.status()
+                return not victim.running or (status is not None and status.role == "leader")
+
+            wait_for("it to lead, or to have died of it", leads)
         # Only who has clients of its own comes to answering them.
         puts.client = at_victim if place == "answer" else client
         died(victim, place, puts.put)
         puts.client = client
         three.start()
         puts.settle()
-        assert puts.put()
+        assert puts.put(DEADLINE)
         puts.check()
         three.catch_up()
         assert raftctl("verify", node=victim)["ok"]
@@ -133,20 +139,44 @@ def test_a_group_keeps_what_was_acknowledged(three: Cluster, place: str, role: s
 
 def test_a_vote_that_was_not_sent_is_not_given_twice(three: Cluster) -> None:
     voter = three[three.follower()]
+    others = [node.id for node in three.nodes.values() if node is not voter]
     voter.kill()
     arm(voter, "vote", 1)
-    wait_for("it to follow", lambda: (status := voter.status()) is not None and status.leader > 0)
-    other = ({1, 2, 3} - {voter.id, three.leader()}).pop()
-    with three[other].client() as client:
-        # An election in which it is asked for its vote.
-        client.transfer_leader(other)
-    died(voter, "vote")
+
+    def elect() -> None:
+        """Have the others elect one of them anew; both vote, and the voter if he is asked.
+
+        The first time he may not be: his leader has reached him, and the other not yet.
+        """
+        leader = three.settle(others)
+        to = next(node_id for node_id in others if node_id != leader)
+        with suppress(AdminError), three[to].client() as client:
+            client.transfer_leader(to, timeout=2.0)
+
+    died(voter, "vote", elect)
     held = raftctl("offline", "info", "--data-dir", voter.data_dir)
-    assert held["vote"] == other
+    assert held["vote"] in others
     three.start()
     with voter.client() as client:
         status = client.status()
         assert status.term > held["term"] or status.vote == held["vote"]
+    three.catch_up()
+
+
+def test_an_address_is_known_to_who_died_as_it_changed(three: Cluster) -> None:
+    victim, moved = three[three.follower()], three[three.leader()]
+    victim.kill()
+    arm(victim, "address.applied")
+    wait_for("it to follow", lambda: (status := victim.status()) is not None and status.leader > 0)
+    there = moved.address.replace("127.0.0.1", "localhost")
+    with moved.client(30.0) as client:
+        client.member_set_addr(moved.id, there)
+        died(victim, "address.applied")
+        three.start()
+        with Client(str(victim.socket), no_forward=True) as at_victim:
+            at_victim.wait("applied", index=client.status().applied, timeout=30.0)
+            assert at_victim.member_status().addrs[moved.id] == there
+        client.member_set_addr(moved.id, moved.address)
     three.catch_up()
 
 
@@ -172,7 +202,7 @@ def test_making_and_dropping_leave_the_old_or_the_new(place: str) -> None:
         assert left <= {".raftsnap"}, "temporary files are removed at the start"
         puts.settle()
         for _ in range(60):
-            assert puts.put()
+            assert puts.put(DEADLINE)
         puts.check()
         assert client.log_stat().first_index >= whole["first_index"]
         # It goes on making them, and restores from the newest.
@@ -188,7 +218,7 @@ def test_installing_leaves_the_old_or_the_new(place: str) -> None:
     with cluster(1, *options) as group, group[1].client(30.0) as client:
         puts = Keyed(client)
         for _ in range(40):
-            assert puts.put()
+            assert puts.put(DEADLINE)
         for number in range(16):
             client.kv.put(f"big-{number}", b"x" * 60_000)
         node = group.join(2, 1)
@@ -201,7 +231,7 @@ def test_installing_leaves_the_old_or_the_new(place: str) -> None:
         found = raftctl("offline", "check", "--data-dir", node.data_dir)
         assert found["applied"] == found["commit"] or found["applied"] == 0
         for _ in range(30):
-            assert puts.put()
+            assert puts.put(DEADLINE)
         node.start()
         wait_for(
             "it to catch up",

@@ -23,7 +23,8 @@ from types import FrameType
 
 from tests.simulation.campaign import git_commit
 from tests.torture import disks, power, spaces
-from tests.torture.faults import KINDS, Fault
+from tests.torture.faults import Fault
+from tests.torture.kinds import KINDS
 from tests.torture.round import Round
 from tests.torture.scene import Scene
 from tests.torture.summary import Summary

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import ClassVar, Final
 
 from raftd.failpoints import PLACES
-from raftwire import AdminError, Client
+from raftwire import AdminError
 from tests.harness.processes import wait_for
 from tests.torture.proxy import CHOKED, CUT, DEAF, DRIP, SLOW, all_links, between, into, out_of
 from tests.torture.scene import Scene
@@ -472,7 +472,7 @@ class Drip(Random):
     mode = DRIP
 
 
-# --- leadership and membership ------------------------------------------------------------------
+# --- leadership and snapshots --------------------------------------------------------------------
 
 
 class Transfer(Fault):
@@ -533,166 +533,3 @@ class Lag(Fault):
 
     def happened(self) -> bool:
         return self.done
-
-
-class Membership(Fault):
-    """A change of membership, with the leader killed in the middle of some."""
-
-    kind = "member"
-    alone = True
-    done = False
-    weight = 1.0
-
-    def newcomer(self) -> int:
-        """Start a new node; return its id once the leader has heard of it."""
-        scene = self.scene
-        new = scene.last_id + 1
-        scene.join(new, *scene.answering()[:3])
-
-        def known() -> bool:
-            found = False
-
-            def look(client: Client) -> None:
-                nonlocal found
-                found = new in client.member_status().addrs
-
-            scene.asked(look, 1.0)
-            return found
-
-        wait_for(f"node {new} to be known", known)
-        return new
-
-    def settled(self, voters: Iterable[int]) -> bool:
-        """Wait until nothing is pending; return whether these are the voters."""
-        target = sorted(voters)
-
-        def stable() -> bool:
-            status = self.scene.nodes[self.scene.leader_now()].status()
-            return status is not None and not status.config.voters_outgoing
-
-        wait_for("the group to leave the joint state", stable)
-        return self.scene.voters() == target
-
-    def leave_out(self, gone: int) -> None:
-        """Forget a node that was removed."""
-        if gone not in self.scene.voters():
-            self.scene.drop(gone)
-
-    def stir(self) -> None:
-        """Perhaps kill somebody in the middle, or hand leadership over."""
-        what = self.rng.random()
-        if what < 0.35:
-            victim = self.scene.leader_now()
-            self.note += f", leader {victim} killed"
-            self.scene.strike([victim])
-            self.scene.revive([victim])
-        elif what < 0.5:
-            self.note += ", all killed"
-            self.scene.strike(self.scene.answering())
-            self.scene.revive()
-        elif what < 0.65:
-            self.note += ", transfer"
-            self.scene.asked(lambda client: client.transfer_leader(0), 3.0)
-
-    @property
-    def hold(self) -> float:
-        return 0.0
-
-    def happened(self) -> bool:
-        return self.done
-
-
-class Replace(Membership):
-    """One joint change brings a new voter in and an old one out: begin, stir, finalize."""
-
-    name = "begin and finalize"
-    weight = 1.5
-
-    def begin(self) -> None:
-        scene = self.scene
-        old = scene.voters()
-        new = self.newcomer()
-        gone = self.rng.choice(old)
-        target = sorted({*old, new} - {gone})
-        self.note = f"{old} to {target}"
-        said = scene.asked(lambda client: client.member_begin(target))
-        self.note += f" ({said})" if said else ""
-        self.stir()
-        self.progress(5)
-        said = scene.asked(lambda client: client.member_finalize())
-        self.note += f" ({said})" if said else ""
-        self.done = self.settled(target)
-        self.leave_out(gone)
-        if new not in scene.voters():
-            scene.drop(new)
-
-
-class Abort(Membership):
-    """A joint change is begun and given up."""
-
-    name = "begin and abort"
-    weight = 1.5
-
-    def begin(self) -> None:
-        scene = self.scene
-        old = scene.voters()
-        new = self.newcomer()
-        target = sorted({*old[1:], new})
-        self.note = f"{old} to {target} and back"
-        said = scene.asked(lambda client: client.member_begin(target))
-        began = not said
-        self.note += f" ({said})" if said else ""
-        self.stir()
-        self.progress(5)
-        said = scene.asked(lambda client: client.member_abort())
-        self.note += f" ({said})" if said else ""
-        self.done = self.settled(old) and (began or "NOT_JOINT" not in self.note)
-        if new not in scene.voters():
-            scene.drop(new)
-
-
-class AddRemove(Membership):
-    """A learner is added and becomes a voter; then an old voter is removed."""
-
-    name = "add and remove"
-
-    def begin(self) -> None:
-        scene = self.scene
-        old = scene.voters()
-        new = self.newcomer()
-        address = scene.nodes[new].address
-        self.note = f"add {new}"
-        scene.asked(lambda client: client.member_add(new, address))
-        self.stir()
-        wait_for("the new node to be a voter", lambda: new in scene.voters())
-        gone = self.rng.choice(old)
-        self.note += f", remove {gone}"
-        scene.asked(lambda client: client.member_remove(gone))
-        self.done = self.settled({*old, new} - {gone})
-        self.leave_out(gone)
-
-
-class Demote(Membership):
-    """A voter is made a learner, and a voter again."""
-
-    name = "demote and promote"
-
-    def begin(self) -> None:
-        scene = self.scene
-        old = scene.voters()
-        victim = self.rng.choice(old)
-        self.note = f"{victim} of {old}"
-        scene.asked(lambda client: client.member_demote(victim))
-        demoted = self.settled(set(old) - {victim})
-        self.stir()
-        scene.asked(lambda client: client.member_promote(victim))
-        self.done = self.settled(old) and demoted
-
-
-KINDS: Final[tuple[type[Fault], ...]] = (
-    Kill, KillLeader, KillMajority, KillAll, Crash, CrashMaking, CrashInstalling,
-    Pause, PauseLeader, PauseAll, Isolate, Split,
-    Dumb, Hearing, Bridge, Ring, Scattered, Random, Flapping, HalfOpen, Choked, Slow, Drip,
-    Transfer, Lag, Replace, Abort, AddRemove, Demote,
-)  # fmt: skip
-"""Everything that loopback alone allows."""

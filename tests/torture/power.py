@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.harness.processes import Node, wait_for
-from tests.torture.faults import KINDS, Crash, CrashInstalling, CrashMaking, Fault, Kill
+from tests.torture.faults import Crash, CrashInstalling, CrashMaking, Fault, Kill
+from tests.torture.kinds import KINDS
 from tests.torture.medium import Medium
 from tests.torture.scene import GUARD, Scene
 

@@ -16,8 +16,9 @@ from raftwire import AdminError, Client
 from tests.harness.checkers import Violation
 from tests.harness.processes import DEADLINE, wait_for
 from tests.torture import remains
-from tests.torture.faults import KINDS, Fault
+from tests.torture.faults import Fault
 from tests.torture.judge import Replay, check_by_search, check_with_log
+from tests.torture.kinds import KINDS
 from tests.torture.recovery import STAMP, Recovery, events, linked_at, timeline
 from tests.torture.scene import Scene
 from tests.torture.summary import Tally
@@ -231,7 +232,7 @@ class Round:
         scene.check_alive()
 
     def _judge(self, scene: Scene, workload: Workload, collector: Collector) -> None:
-        members = sorted(scene.voters())
+        members = self._members(scene)
         try:
             last = scene.catch_up(members)
         except AssertionError:
@@ -262,6 +263,31 @@ class Round:
         else:
             tally.partial_logs = 1
         tally.keys_explained, tally.keys_given_up = check_by_search(workload.history, committed)
+
+    def _members(self, scene: Scene) -> list[int]:
+        """Wait until all nodes there are show one configuration with all of them; return them.
+
+        Raises:
+            Violation: A joint state stays, or a node is left behind.
+        """
+        seen: dict[int, str] = {}
+
+        def agreed() -> bool:
+            nonlocal seen
+            replies = scene.statuses()
+            seen = {i: f"{reply.role} in {reply.config}" for i, reply in replies.items()}
+            shown = {str(reply.config) for reply in replies.values()}
+            return len(replies) == len(scene.nodes) and len(shown) == 1 and all(
+                not reply.config.joint and i in (*reply.config.voters, *reply.config.learners)
+                for i, reply in replies.items()
+            )  # fmt: skip
+
+        try:
+            wait_for("one configuration, of all nodes", agreed)
+        except AssertionError:
+            told = "; ".join(f"node {i}: {words}" for i, words in seen.items())
+            raise Violation("membership", f"the nodes do not end in one group: {told}") from None
+        return sorted(scene.nodes)
 
     def _verify(self, scene: Scene) -> None:
         """Have the members compare their own hashes of what they applied."""

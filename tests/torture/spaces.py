@@ -17,7 +17,9 @@ from typing import Final
 
 from tests.harness.processes import Node
 from tests.torture import disks
-from tests.torture.faults import KINDS, Fault, Random
+from tests.torture.faults import Fault, Random
+from tests.torture.kinds import KINDS
+from tests.torture.membership import CrashMoving
 from tests.torture.proxy import CHOKED, DEAF, DRIP, SLOW
 from tests.torture.scene import Scene, TorturedNode
 
@@ -237,7 +239,12 @@ class Narrow(Random):
 def kinds() -> list[type[Fault]]:
     """Return what namespaces allow beside what loopback does, without what proxies alone do."""
     proxied = (CHOKED, DEAF, SLOW, DRIP)
-    plain = [kind for kind in KINDS if getattr(kind, "mode", "") not in proxied]
+    plain = [
+        kind
+        for kind in KINDS
+        # A node has one name there.
+        if getattr(kind, "mode", "") not in proxied and kind is not CrashMoving
+    ]
     return [*plain, Loss, Resets, Narrow, *disks.kinds()]
 
 

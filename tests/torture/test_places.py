@@ -6,31 +6,35 @@ import random
 
 import pytest
 
-from raftd.failpoints import PLACES
-from tests.torture.faults import Crash, CrashInstalling, CrashMaking
+from raftd.failpoints import CHANGES, PLACES
+from tests.torture.faults import Crash, CrashInstalling, CrashMaking, Fault
+from tests.torture.membership import CrashChanging, CrashInstallingMembers, CrashMoving
 from tests.torture.round import Round
 
-KINDS = (Crash, CrashMaking, CrashInstalling)
+KINDS = (Crash, CrashMaking, CrashInstalling, CrashChanging, CrashMoving)
 
 
 def test_every_place_is_tortured() -> None:
-    assert sorted(place for kind in KINDS for place in kind.PLACES) == sorted(PLACES)
+    assert sorted(place for kind in KINDS for place in kind.PLACES) == sorted({**PLACES, **CHANGES})
 
 
-# Those of snapshots have tests of their own in tests/daemon; one of each stands for them here.
+# Those of snapshots and changes have tests of their own in tests/daemon; some stand for them here.
 @pytest.mark.parametrize(
     ("kind", "place"),
     [
         *((Crash, place) for place in Crash.PLACES),
         (CrashMaking, "compact.written"),
         (CrashInstalling, "snapshot.staged"),
+        (CrashInstallingMembers, "snapshot.installed"),
+        (CrashChanging, "begin.applied"),
+        (CrashChanging, "rollback.durable"),
     ],
 )
-def test_death_at_a_place(kind: type[Crash], place: str) -> None:
-    there: type[Crash] = type("There", (kind,), {"PLACES": (place,)})
+def test_death_at_a_place(kind: type[Crash | CrashChanging], place: str) -> None:
+    there: type[Fault] = type("There", (kind,), {"PLACES": (place,)})
 
     class Once(Round):
-        def next_faults(self, number: int) -> list[type[Crash]]:
+        def next_faults(self, number: int) -> list[type[Fault]]:
             return [there] if number < 1 else []
 
     tally = Once(random.Random(place).randrange(2**20), 30.0).run()

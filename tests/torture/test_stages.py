@@ -6,7 +6,7 @@ import pytest
 
 from tests.torture import __main__ as program
 from tests.torture import power, spaces
-from tests.torture.faults import KINDS
+from tests.torture.kinds import KINDS
 from tests.torture.scene import Scene
 
 ALL = {kind.kind for kind in KINDS} | {"disk", "clock", "power"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.torture.faults import KINDS
+from tests.torture.kinds import KINDS
 from tests.torture.round import Round
 
 ROUNDS = [
