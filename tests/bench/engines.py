@@ -1,0 +1,239 @@
+"""Three whole nodes in one process, without sockets and fsync: microseconds of processor a put.
+
+`python -m tests.bench.engines` times what Python and RocksDB do for a put, the least of several
+runs, so that a change of a few percent shows on a machine that others use too. Bytes go from part
+to part as over sockets, each write heard in a later round of the event loop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import cProfile
+import gc
+import os
+import pstats
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+import uvloop
+
+from raftd import heap, log
+from raftd.admin import AdminConnection
+from raftd.app import Daemon
+from raftd.config import load
+from raftd.peers import PeerSession
+from raftd.transport.inbound import Connection
+from raftwire.admin import Request, parse_response
+from raftwire.limits import PEER_FRAME_BYTES_MAX
+from raftwire.proto.admin_pb2 import Outcome
+from raftwire.proto.kv_pb2 import KvCommand, KvPut
+from tests.bench.machine import BenchError, scratch
+
+KEYS: Final = 10_000
+VALUE: Final = b"v" * 256
+_CHECKED_EVERY: Final = 61
+"""Each so many-th answer is read; all of them would be a load of their own."""
+
+
+class _Wire:
+    """Where the frames of one node to another go."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
+        self._loop = loop
+        self._connection = connection
+        self.state = SimpleNamespace(reachable=True)
+
+    def write(self, frames: Any) -> bool:
+        """Deliver them in a later round."""
+        self._loop.call_soon(self._connection.data_received, b"".join(frames))
+        return True
+
+    def move(self, address: str) -> None:
+        """It leads where it leads."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class _Transport:
+    """A client's connection as the daemon sees it, and the client behind it: one put at a time."""
+
+    def __init__(self, bench: Bench, connection: AdminConnection) -> None:
+        self._bench = bench
+        self._connection = connection
+
+    def start(self) -> None:
+        """Send the next put."""
+        self._bench.loop.call_soon(self._connection.data_received, self._bench.request())
+
+    def write(self, data: bytes) -> None:
+        """Take an answer."""
+        if self._bench.answered(data):
+            self.start()
+
+    def is_closing(self) -> bool:
+        """Never."""
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        """All is read at once."""
+        return 0
+
+
+class Bench:
+    """Three nodes and their clients.
+
+    Args:
+        folder: For their data.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.daemons = [self._daemon(folder, node_id) for node_id in (1, 2, 3)]
+        self._left = self._waiting = 0
+        self._sequence = 0
+        self._done: asyncio.Future[None] = self.loop.create_future()
+        sample = Request(id=1, state_machine="kv")
+        sample.propose.data = KvCommand(put=KvPut(key=b"%08d" % 0, value=VALUE)).SerializeToString()
+        encoded = sample.SerializeToString()
+        self._head, self._tail = (
+            len(encoded).to_bytes(4, "big") + encoded[: encoded.index(b"00000000")],
+            encoded[encoded.index(b"00000000") + 8 :],
+        )
+
+    def _daemon(self, folder: Path, node_id: int) -> Daemon:
+        flags = {
+            "node_id": str(node_id),
+            "peers": "1=127.0.0.1:1,2=127.0.0.1:2,3=127.0.0.1:3",
+            "data_dir": str(folder / str(node_id)),
+            "admin_socket": str(folder / f"{node_id}.sock"),
+            "state_machine": "kv",
+            "fsync": "unsafe-never",
+            "insecure_peers": True,
+        }
+        config = load(flags, {})
+        return Daemon(config, log.set_up("error", "json").bind(node=node_id), "uvloop")
+
+    async def lead(self) -> None:
+        """Join the nodes, and have the first one elected."""
+        for daemon in self.daemons:
+            store = await daemon._open()
+            assert store is not None
+            daemon._assemble(store)
+        for sender in self.daemons:
+            for receiver in self.daemons:
+                if sender is not receiver:
+                    connection = Connection(receiver.inbound)
+                    connection._transport = SimpleNamespace(is_closing=lambda: False)  # type: ignore[assignment]
+                    connection._decoder.bytes_max = PEER_FRAME_BYTES_MAX
+                    connection._session = PeerSession(receiver.peers, sender.node.id, connection)
+                    wire = _Wire(self.loop, connection)
+                    sender.outbound._links[receiver.node.id] = wire  # type: ignore[assignment]
+        self.loop.set_exception_handler(self._broken)
+        for daemon in self.daemons:
+            daemon.node.start()
+            daemon.node.links_changed()
+        first = self.daemons[0].node
+        first.call(first.raw.campaign)
+        deadline = self.loop.time() + 10
+        while not all(daemon.node.raft.leader_id == 1 for daemon in self.daemons):
+            if self.loop.time() > deadline:
+                raise BenchError("nobody was elected")
+            await asyncio.sleep(0.01)
+
+    def _broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not self._done.done():
+            self._done.set_exception(context.get("exception") or BenchError(context["message"]))
+
+    def request(self) -> bytes:
+        """Return the next put, as a client sends it."""
+        self._sequence += 1
+        return b"".join((self._head, b"%08d" % (self._sequence % KEYS), self._tail))
+
+    def answered(self, data: bytes) -> bool:
+        """Count an answer; whether its client goes on."""
+        self._left -= 1
+        if self._left % _CHECKED_EVERY == 0:
+            reply = parse_response(data[4:])
+            if reply.propose.outcome != Outcome.APPLIED or not reply.propose.result:
+                raise BenchError(f"a put was answered with {reply}")
+        if self._left >= self._waiting:
+            return True
+        self._waiting -= 1
+        if not self._waiting:
+            self._done.set_result(None)
+        return False
+
+    async def run(self, clients: int, count: int) -> tuple[float, float]:
+        """Have ``clients`` put ``count`` values; return microseconds and turns of nodes a put.
+
+        A single client speaks to a follower, as two of three do.
+        """
+        self._left, self._waiting = count, clients
+        self._done = self.loop.create_future()
+        turns = self._turns()
+        gc.collect()
+        began = time.process_time()
+        for number in range(1, clients + 1):
+            connection = AdminConnection(self.daemons[number % 3].admin)
+            transport = _Transport(self, connection)
+            connection._transport = transport  # type: ignore[assignment]
+            transport.start()
+        await self._done
+        return (time.process_time() - began) / count * 1e6, (self._turns() - turns) / count
+
+    def _turns(self) -> int:
+        return sum(daemon.node.counters.turns for daemon in self.daemons)
+
+    async def close(self) -> None:
+        """Close the stores."""
+        for daemon in self.daemons:
+            daemon.node.stop()
+            await daemon.operations.close()
+            daemon.outbound._links.clear()
+            daemon.parts.store.kv.close()
+
+
+async def _measure(folder: Path, arguments: argparse.Namespace) -> None:
+    bench = Bench(folder)
+    await bench.lead()
+    heap.settle()
+    await bench.run(64, 2 * KEYS)
+    for clients in arguments.clients:
+        count = 2_000 if clients == 1 else arguments.count
+        found = [await bench.run(clients, count) for _ in range(arguments.rounds)]
+        us, turns = min(found)
+        middle = sorted(found)[len(found) // 2][0]
+        print(f"{clients:4} clients: {us:7.2f} us a put (median {middle:.2f}), {turns:.3f} turns")
+        if arguments.profile:
+            profile = cProfile.Profile()
+            profile.enable()
+            await bench.run(clients, count)
+            profile.disable()
+            pstats.Stats(profile).sort_stats("tottime").print_stats(arguments.profile)
+    with contextlib.suppress(Exception):
+        await bench.close()
+
+
+def main() -> None:
+    """Measure and print a line for each number of clients."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.engines", description=__doc__)
+    parser.add_argument("--clients", type=int, nargs="*", default=[256, 64, 1])
+    parser.add_argument("--count", type=int, default=20_000, help="puts of a run")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of which the least counts")
+    parser.add_argument(
+        "--profile", type=int, default=0, metavar="N", help="also print the N dearest functions"
+    )
+    arguments = parser.parse_args()
+    heap.set_up()
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with scratch(memory) as folder, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_measure(folder, arguments))
+
+
+if __name__ == "__main__":
+    main()
