@@ -241,14 +241,17 @@ class Context:
 
     def flush(self, batch: Batch) -> None:
         """Put all changes into ``batch``: ranges first, as later puts into them replaced them."""
-        prefix, put = self._prefix, batch.put
+        prefix = self._prefix
         for start, end in self._ranges:
             batch.delete_range(_STATE, prefix + start, prefix + end)
+        puts: list[tuple[bytes, bytes]] = []
         for key, value in self._overlay.items():
             if value is None:
                 batch.delete(_STATE, prefix + key)
             else:
-                put(_STATE, prefix + key, value)
+                puts.append((prefix + key, value))
+        # Each key is there once, so that deletes before puts come to the same.
+        batch.put_all(_STATE, puts)
 
     def settle(self) -> None:
         """Forget what ``flush`` put, because it has been written."""

@@ -18,7 +18,7 @@ Errors::
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -101,6 +101,10 @@ class Batch(Protocol):
 
     def put(self, cf: ColumnFamily, key: bytes, value: bytes) -> None:
         """Set ``key`` to ``value``."""
+        ...
+
+    def put_all(self, cf: ColumnFamily, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Set each key to its value, in this order."""
         ...
 
     def delete(self, cf: ColumnFamily, key: bytes) -> None:

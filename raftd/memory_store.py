@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from raftd.kvstore import (
@@ -40,6 +40,11 @@ class MemoryBatch:
         """Set ``key`` to ``value``."""
         self.ops.append((_PUT, cf, key, value))
         self.size_bytes += len(key) + len(value)
+
+    def put_all(self, cf: ColumnFamily, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Set each key to its value."""
+        for key, value in pairs:
+            self.put(cf, key, value)
 
     def delete(self, cf: ColumnFamily, key: bytes) -> None:
         """Remove ``key``."""

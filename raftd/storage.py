@@ -581,7 +581,8 @@ class LogStore:
             )
         if first <= last:
             self._truncate(batch, first)
-        put, tail = batch.put, self._tail
+        tail = self._tail
+        records: list[tuple[bytes, bytes]] = []
         kept, sizes = tail.entries, tail.sizes
         run_term = self._runs.last
         expected = first
@@ -599,11 +600,14 @@ class LogStore:
                 self._runs.begin(index, run_term)
             data = entry.SerializeToString()
             # The index seeds the checksum: an entry that turns up in another's place is noticed.
-            put(_LOG, _pack_u64(index), _pack_u32(_crc32(data, index & 0xFFFFFFFF)) + data)
+            records.append(
+                (_pack_u64(index), _pack_u32(_crc32(data, index & 0xFFFFFFFF)) + data)
+            )  # fmt: skip
             kept.append(entry)
             size = len(data)
             sizes.append(size)
             total += size
+        batch.put_all(_LOG, records)
         self._last_index = expected - 1
         self._appended += len(entries)
         tail.bytes += total

@@ -530,3 +530,44 @@ def test_the_digest_depends_on_the_commands_only() -> None:
     assert one.machine.digest(one.by.reader) == other.machine.digest(other.by.reader)
     other.run(put(b"1", b"x"))
     assert one.machine.digest(one.by.reader) != other.machine.digest(other.by.reader)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    puts=st.lists(
+        st.tuples(
+            st.binary(min_size=1, max_size=200) | st.sampled_from([b"a", b"bb"]),
+            st.binary(max_size=5) | st.sampled_from([b"v" * 120, b"v" * 300, b"v" * 4090]),
+            st.booleans(),
+            # Bytes to change, as a broken client's may be: (where, to what).
+            st.lists(st.tuples(st.integers(0, 20), st.integers(0, 255)), max_size=2),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_a_put_read_by_hand_comes_to_what_protobuf_makes_of_it(
+    puts: list[tuple[bytes, bytes, bool, list[tuple[int, int]]]],
+) -> None:
+    by_hand, by_protobuf = Bench(), Bench()
+    by_protobuf.machine._plain_puts.note = lambda command: None  # type: ignore[method-assign]
+    for key, value, prev, changes in puts:
+        whole = put(key, value, prev=prev)
+        changed = bytearray(whole)
+        for at, byte in changes:
+            changed[at % len(changed)] = byte
+        for command in (whole, whole, bytes(changed)):
+            assert by_hand.run(command) == by_protobuf.run(command)
+    assert by_hand.machine.digest(by_hand.by.reader) == by_protobuf.machine.digest(
+        by_protobuf.by.reader
+    )
+
+
+def test_the_layouts_of_puts_that_are_remembered_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kv_module, "_LAYOUTS_MAX", 4)
+    bench = Bench()
+    for length in range(1, 40):
+        bench.run(put(b"key", b"v" * length))
+        assert 0 < len(bench.machine._plain_puts) <= 4
