@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import cProfile
 import gc
 import os
@@ -189,11 +188,11 @@ class Bench:
     def _turns(self) -> int:
         return sum(daemon.node.counters.turns for daemon in self.daemons)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the stores."""
         for daemon in self.daemons:
             daemon.node.stop()
-            await daemon.operations.close()
+            daemon.operations.close()
             daemon.outbound._links.clear()
             daemon.parts.store.kv.close()
 
@@ -215,8 +214,7 @@ async def _measure(folder: Path, arguments: argparse.Namespace) -> None:
             await bench.run(clients, count)
             profile.disable()
             pstats.Stats(profile).sort_stats("tottime").print_stats(arguments.profile)
-    with contextlib.suppress(Exception):
-        await bench.close()
+    bench.close()
 
 
 def main() -> None:
