@@ -20,8 +20,10 @@ INVALID_INDEX: Final = 0
 entry_size: Final[Callable[[Entry], int]] = Entry.ByteSize
 """The encoded size of an entry in bytes. It walks the entry: call it once an entry, no more."""
 
-# How many entries are measured at a time: enough that the work is done in C, few enough that
-# little is measured in vain beyond the limit.
+# How many entries are measured at a time, first and at most: enough that the work is done in C, few
+# enough that little is measured in vain beyond the limit. To measure an entry is to encode it, so
+# with values of a megabyte, of which one fits, the first chunk is what counts.
+_CHUNK_FIRST = 4
 _CHUNK = 64
 
 
@@ -73,8 +75,10 @@ def fitting_count(entries: Sequence[Entry], start: int, stop: int, max_size: int
         return 1
     left = max_size
     position = start
+    length = _CHUNK_FIRST
     while position < stop:
-        chunk = entries[position : min(position + _CHUNK, stop)]
+        chunk = entries[position : min(position + length, stop)]
+        length = min(2 * length, _CHUNK)
         sizes = list(map(entry_size, chunk))
         total = sum(sizes)
         if total > left:

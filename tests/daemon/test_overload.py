@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+
+import pytest
+
 from raftwire import AdminError, Code
 from raftwire.errors import Outcome
 from tests.harness.processes import Cluster, wait_for
@@ -33,3 +38,41 @@ def test_refusals_name_the_limit_the_value_and_the_cap() -> None:
             assert large.details == {"limit": "max_entry_bytes", "value": "101", "cap": "100"}
             # Asked without a leader, and with its limits reached, it still says how it is.
             assert client.status().health.state == "unhealthy"
+
+
+def test_a_leader_full_of_what_is_not_committed_takes_more_once_it_is() -> None:
+    """Both followers stand still for a moment, in which the leader does not give up on them."""
+    sizes = ("--max-size-per-msg", "16KiB", "--max-uncommitted-size", "16KiB")
+    with Cluster(3, *sizes, "--election-timeout", "10s") as group:
+        for node in group.nodes.values():
+            node.start()
+        wait_for("all to answer", lambda: all(n.status() is not None for n in group.nodes.values()))
+        with group[1].client(timeout=20) as client:
+
+            def leads() -> bool:
+                with contextlib.suppress(AdminError):  # Its links may not be up yet.
+                    client.campaign()
+                statuses = [node.status() for node in group.nodes.values()]
+                return all(status is not None and status.leader == 1 for status in statuses)
+
+            wait_for("node 1 to lead", leads)
+            client.propose(b"before")
+            followers = [group[2], group[3]]
+            for follower in followers:
+                follower.signal(signal.SIGSTOP)
+            try:
+                for _ in range(16):
+                    client.propose(bytes(1000), wait="none")
+                wait_for("16 entries", lambda: client.status().limits.uncommitted_bytes >= 16_000)
+                with pytest.raises(AdminError) as refused:
+                    client.propose(bytes(1000))
+            finally:
+                for follower in followers:
+                    follower.signal(signal.SIGCONT)
+            assert refused.value.code == Code.OVERLOADED
+            assert "max_uncommitted_size (16384)" in refused.value.message
+            assert refused.value.outcome is Outcome.NOT_APPLIED
+            wait_for("room", lambda: not client.status().limits.uncommitted_bytes)
+            client.propose(bytes(1000))
+            entries = group.applied(1, "normal")
+            assert [len(entry.data) for entry in entries] == [len(b"before"), *[1000] * 17]

@@ -143,6 +143,11 @@ def test_fitting_count_measures_little_beyond_what_fits() -> None:
     entries = Counting(new_entry(1, i, b"x" * 10) for i in range(1, 10_001))
     assert fitting_count(entries, 0, len(entries), 100) < 10
     assert Counting.touched < 100
+    # Of values of a megabyte one fits, and to measure one takes as long as to encode it.
+    one = entry_size(entries[0])
+    Counting.touched = 0
+    assert fitting_count(entries, 0, len(entries), one) == 1
+    assert Counting.touched <= 4
 
 
 def test_the_facade_exports_all_that_was_generated() -> None:
