@@ -164,6 +164,11 @@ class Node:
         self._inbox.append((peer_id, message))
         self.schedule()
 
+    def take_turn(self) -> None:
+        """Take the next turn now, if messages wait for it; for who is called by the loop itself."""
+        if self._inbox:
+            self._turn()
+
     @property
     def has_work(self) -> bool:
         """Whether something waits for the next turn."""

@@ -90,6 +90,10 @@ class Peers:
         self.connections[hello.node_id] = connection
         return PeerSession(self, hello.node_id, connection)
 
+    def digest(self) -> None:
+        """Step the messages that wait for the next turn."""
+        self.node.take_turn()
+
     def _struck(self, peer_id: int) -> None:
         connection = self.connections.get(peer_id)
         if connection is not None:

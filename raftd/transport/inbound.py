@@ -29,6 +29,7 @@ from raftwire.limits import (
     HELLO_BYTES_MAX,
     HELLO_TIMEOUT_MS,
     INBOUND_BYTES_MAX,
+    MIB,
     PEER_CONNECTIONS_MAX,
     PEER_FRAME_BYTES_MAX,
     STRIKES_MAX,
@@ -47,6 +48,10 @@ from raftwire.peer import (
 _SWEEP_INTERVAL: Final = 1.0
 _BACKLOG: Final = 128
 _ACCEPT_RETRY: Final = 1.0
+_UNDIGESTED_MAX: Final = 16 * MIB
+"""Bytes of whole frames after which what they hold is dealt with, before another is read: frames
+that many connections finish at one moment are no part of the budget of unfinished ones, and in
+pieces of the library's making each takes its size once more."""
 _OUT_OF: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What makes accepting fail until something is closed elsewhere."""
 
@@ -72,6 +77,10 @@ class Receiver(Protocol):
 
     def session(self, hello: Hello, connection: "Connection") -> Session:
         """Return who handles the frames of a connection with this hello."""
+        ...
+
+    def digest(self) -> None:
+        """Deal with all that the sessions have taken in and put off."""
         ...
 
 
@@ -187,6 +196,11 @@ class Connection(asyncio.Protocol):
     def _frame(self, session: Session, frame: bytes) -> None:
         if not session.frame(parse_frame(frame)):
             self.strike()
+        inbound = self._inbound
+        inbound.undigested += len(frame)
+        if inbound.undigested > _UNDIGESTED_MAX:
+            inbound.undigested = 0
+            inbound.receiver.digest()
 
     def strike(self) -> None:
         """The other side has sent what no honest peer does; it is heard out only so often."""
@@ -297,6 +311,8 @@ class Inbound:
         self.security = security
         self.held = 0
         """Bytes of unfinished frames now."""
+        self.undigested = 0
+        """Bytes of whole frames since all of them were last known to be dealt with."""
         self._held_max = held_max
         self._log = log
         self._server: asyncio.Server | None = None

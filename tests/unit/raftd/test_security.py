@@ -91,6 +91,9 @@ class Members:
         self.frames.append(frame)
         return True
 
+    def digest(self) -> None:
+        pass
+
     def lost(self) -> None:
         pass
 
