@@ -1,17 +1,17 @@
-"""How many proposals may wait at once when more arrive than the group can take.
+"""How many requests may wait at once when more arrive than the group can take.
 
 A queue that is not worked off only adds its length to every answer. So waiting is bounded in time,
-by a window in numbers: as many proposals as the group answers within ``target`` (Little's law:
-waiting = rate x time). The window is in force only while there is a standing queue: from the moment
-that one has waited for longer than ``target``, or for a quarter of it longer than the quickest of
-late with more behind it than the window holds, until nothing was refused for ``_CALM_SECONDS``. A
-burst that the group works off in time is never refused.
+by a window in numbers: as many as the group answers within ``target`` (Little's law: waiting = rate
+x time). The window is in force only while there is a standing queue: from the moment that one has
+waited for longer than ``target``, or for a quarter of it longer than the quickest of late with more
+behind it than the window holds, until nothing was refused for ``_CALM_SECONDS``. A burst that the
+group works off in time is never refused.
 
-The target is an eighth of the election timeout. Where a proposal takes more than two thirds of that
+The target is an eighth of the election timeout. Where a request takes more than two thirds of that
 even if nothing queues, as between distant hosts, it is one and a half times what the quickest of
 late took, up to a quarter of the timeout: in a long overload the quickest has queued too. The
-timeout is chosen to be ten round trips or more, of which a proposal through a follower takes two;
-and a queue as long as this keeps no heartbeat from its time.
+timeout is chosen to be ten round trips or more, of which one through a follower takes two; and a
+queue as long as this keeps no heartbeat from its time.
 
 Rejected: a fixed number (right for one disk and one network only), and a bound in time alone, as
 CoDel has it. In overload an event loop reads thousands of requests in one round, and between two
@@ -32,7 +32,7 @@ _OVER_QUICKEST: Final = 1.5
 _QUICKEST_SECONDS: Final = 5.0
 """The quickest of so long, and of as long before, counts."""
 _WINDOW_LEAST: Final = 256
-"""Proposals that may wait however slow the group is: several times what one client pipelines."""
+"""How many may wait however slow the group is: several times what one client pipelines."""
 _EARLY: Final = 0.25
 """Of the target: by then there is a rate to judge a queue by, and the queue is not long yet."""
 _CALM_SECONDS: Final = 1.0
@@ -44,23 +44,25 @@ _NO_LIMIT: Final = sys.maxsize
 
 
 class Admission:
-    """The window of one node's proposals.
+    """The window of one node's proposals, or of its reads.
 
     Args:
+        what: Which, in words.
         election_timeout: Seconds; see above.
 
     Attributes:
-        target: Seconds that a proposal is to wait at most.
-        window: Proposals that may wait now; beyond that refuse with `refusal`.
+        target: Seconds that one is to wait at most.
+        window: How many may wait now; beyond that refuse with `refusal`.
     """
 
     __slots__ = (
         "_answered", "_busy_until", "_early", "_least", "_most", "_now", "_oldest", "_quickest",
-        "_quickest_before", "_quickest_since", "_rate", "_refusal", "_refused", "_since", "target",
-        "window",
+        "_quickest_before", "_quickest_since", "_rate", "_refusal", "_refused", "_since", "_what",
+        "target", "window",
     )  # fmt: skip
 
-    def __init__(self, election_timeout: float) -> None:
+    def __init__(self, what: str, election_timeout: float) -> None:
+        self._what = what
         self._least = election_timeout * _TARGET_LEAST
         self._most = election_timeout * _TARGET_MOST
         self.target = self._most  # Until it is known how quick this group is.
@@ -78,7 +80,7 @@ class Admission:
         self._refusal: AdminError | None = None
 
     def took(self, seconds: float) -> None:
-        """Hear how long a proposal took that was answered, among the quickest of its batch."""
+        """Hear how long one took that was answered, among the quickest of its batch."""
         self._quickest = min(self._quickest, seconds)
 
     def look(self, now: float, answered: int, waiting: int, oldest: float) -> None:
@@ -86,8 +88,8 @@ class Admission:
 
         Args:
             now: The time, seconds.
-            answered: Proposals that were ever applied and answered.
-            waiting: Proposals that wait for an answer now.
+            answered: How many were ever answered as they should be.
+            waiting: How many wait for an answer now.
             oldest: When the one that waits for longest was taken; ``inf`` if none waits.
         """
         elapsed = now - self._since
@@ -130,8 +132,8 @@ class Admission:
                 "window",
                 waiting,
                 self.window,
-                f"{waiting} proposals wait, the oldest for {seconds:.2f} s, and more arrive than "
-                "the group can take",
+                f"{waiting} {self._what} wait, the oldest for {seconds:.2f} s, and more arrive "
+                "than the group can take",
                 retry_after_ms=round(self.target * 1000),
             )
         return self._refusal

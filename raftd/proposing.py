@@ -72,7 +72,7 @@ class Proposing:
         self._proposals = Proposals()
         self._forwards: list[tuple[int, Forward]] = []
         self._forward_after = 0.0
-        self._admission = Admission(engine.config.election_timeout)
+        self._admission = Admission("proposals", engine.config.election_timeout)
 
     def __len__(self) -> int:
         """Return how many proposals wait for an answer."""

@@ -16,6 +16,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from raft import Error, ReadState
+from raftd.admission import Admission
 from raftd.applier import Applied
 from raftd.engine import Engine
 from raftd.requests import HOLD_ELECTIONS, Client, Read, over_limit
@@ -51,7 +52,10 @@ class Reading:
         self._asked = 0
         self._new: list[Read] = []
         self._sent: dict[bytes, _Question] = {}
-        self._confirmed: list[tuple[int, int, float, list[Read]]] = []
+        self._confirmed: list[tuple[int, int, _Question]] = []
+        self._admission = Admission("reads", engine.config.election_timeout)
+        self._asked_for = 0
+        """Reads that the leader was asked for and that are not answered; as of the last turn."""
         self._fresh_at = -math.inf
         self._refreshing = False
 
@@ -63,12 +67,15 @@ class Reading:
             return stopping
         if self._standing.outside:
             return self._standing.not_member_error()
-        if len(self._new) >= self._config.max_pending:
+        waiting = self._asked_for + len(self._new)
+        if waiting >= self._admission.window:
+            return self._admission.refusal(waiting)
+        if waiting >= self._config.max_pending:
             return over_limit(
                 "max_pending",
-                len(self._new),
+                waiting,
                 self._config.max_pending,
-                f"{len(self._new)} reads of this node's clients wait already",
+                f"{waiting} reads of this node's clients wait already",
             )
         now = self._loop.time()
         self._new.append(
@@ -113,6 +120,19 @@ class Reading:
         """Ask for what has come since the last turn, if there is somebody to ask."""
         if self._new and self.can_ask():
             self._ask()
+        self._look()
+
+    def _look(self) -> None:
+        """See how many wait, and how many may."""
+        waiting, oldest = 0, math.inf
+        for question in self._sent.values():
+            waiting += len(question.reads)
+            oldest = min(oldest, question.sent)
+        for _, _, question in self._confirmed:
+            waiting += len(question.reads)
+            oldest = min(oldest, question.sent)
+        self._asked_for = waiting
+        self._admission.look(self._loop.time(), self._counters.reads, waiting, oldest)
 
     def can_ask(self) -> bool:
         """Whether there is a leader to ask, as far as this node can tell."""
@@ -149,18 +169,18 @@ class Reading:
         found = self._sent.pop(bytes(read_state.request_ctx), None)
         if found is not None:
             self._asked += 1
-            one = (read_state.index, self._asked, found.asked_at, found.reads)
-            heapq.heappush(self._confirmed, one)
+            heapq.heappush(self._confirmed, (read_state.index, self._asked, found))
 
     def answer(self) -> None:
         """Answer all reads whose index has been applied."""
         applied = self._raft.raft_log.applied
         confirmed = self._confirmed
         while confirmed and confirmed[0][0] <= applied:
-            _, _, asked_at, reads = heapq.heappop(confirmed)
-            self._fresh_at = max(self._fresh_at, asked_at)
-            self._counters.reads += len(reads)
-            for read in reads:
+            _, _, question = heapq.heappop(confirmed)
+            self._fresh_at = max(self._fresh_at, question.asked_at)
+            self._counters.reads += len(question.reads)
+            self._admission.took(self._loop.time() - question.sent)
+            for read in question.reads:
                 read.client.read_ready(read.request_id, applied, read.data)
 
     def expire(self, now: float) -> None:
@@ -173,8 +193,8 @@ class Reading:
                 # The question or its answer was lost, or its leader is gone: ask anew.
                 del self._sent[context]
                 self._new += self._refuse_old(question.reads, now)
-        for _, _, _, reads in self._confirmed:
-            reads[:] = self._refuse_old(reads, now, applied_late=True)
+        for _, _, question in self._confirmed:
+            question.reads[:] = self._refuse_old(question.reads, now, applied_late=True)
 
     def _refuse_old(self, reads: list[Read], now: float, applied_late: bool = False) -> list[Read]:
         kept: list[Read] = []
@@ -204,8 +224,8 @@ class Reading:
         reads = [*self._new]
         for question in self._sent.values():
             reads += question.reads
-        for _, _, _, batch in self._confirmed:
-            reads += batch
+        for _, _, question in self._confirmed:
+            reads += question.reads
         for read in reads:
             read.client.request_failed(
                 read.request_id,

@@ -11,10 +11,12 @@ from typing import Any, cast
 
 import pytest
 
+from raft import ReadState
 from raftd.admission import Admission
 from raftd.applier import Applied, EntryKind, Outcome
 from raftd.engine import Counters, Engine
 from raftd.proposing import Proposing
+from raftd.reading import Reading
 from raftd.standing import Standing
 from raftwire import AdminError, Code
 from raftwire.errors import Outcome as Fate
@@ -193,9 +195,81 @@ def test_an_election_is_no_overload() -> None:
     assert not group.refusals
 
 
+class Readers:
+    """A node whose leader confirms questions after ``latency``, ``capacity`` reads a second."""
+
+    def __init__(self, capacity: float, latency: float = 0.005) -> None:
+        self.now = 50.0
+        self.capacity = capacity
+        self.latency = latency
+        self.took: list[float] = []
+        self.refusals: list[AdminError] = []
+        self._asked: list[tuple[float, bytes]] = []
+        self._began: dict[int, float] = {}
+        self._budget = 0.0
+        engine = SimpleNamespace(
+            id=1,
+            incarnation=9,
+            config=SimpleNamespace(election_timeout=TIMEOUT, max_pending=10_000),
+            raw=SimpleNamespace(read_index=lambda it: self._asked.append((self.now, it))),
+            raft=SimpleNamespace(leader_id=1, raft_log=SimpleNamespace(applied=1)),
+            network=SimpleNamespace(),
+            loop=SimpleNamespace(time=lambda: self.now),
+            counters=Counters(),
+            schedule=lambda: None,
+            stopping=lambda: None,
+        )
+        standing = SimpleNamespace(outside=False, quorum_linked=True)
+        self.reading = Reading(cast("Engine", engine), cast("Standing", standing))
+
+    def read_ready(self, request_id: int, index: int, data: bytes | None) -> None:
+        """Note how long it took."""
+        self.took.append(self.now - self._began.pop(request_id))
+
+    def run(self, seconds: float, rate: float) -> None:
+        """Let time pass while so many reads a second arrive."""
+        due = 0.0
+        for _ in range(round(seconds / STEP)):
+            self.now += STEP
+            due += rate * STEP
+            for _ in range(int(due)):
+                number = len(self.took) + len(self.refusals) + len(self._began)
+                self._began[number] = self.now
+                refused = self.reading.read(cast("Any", self), number, b"", 10.0)
+                if refused is not None:
+                    del self._began[number]
+                    self.refusals.append(refused)
+            due -= int(due)
+            self.reading.turn()
+            self._budget = min(self._budget + self.capacity * STEP, self.capacity * STEP)
+            while self._asked and self._budget > 0 and self.now - self._asked[0][0] >= self.latency:
+                before = len(self.took)
+                self.reading.confirmed(ReadState(1, self._asked.pop(0)[1]))
+                self.reading.answer()
+                self._budget -= len(self.took) - before
+
+
+def test_reads_at_twice_the_rate_wait_no_longer_either() -> None:
+    node = Readers(8_000)
+    node.run(2, 7_000)
+    assert not node.refusals
+    node.took.clear()
+    node.run(5, 16_000)
+    waits = sorted(node.took)
+    assert waits[int(len(waits) * 0.99)] < 0.2 * TIMEOUT
+    assert len(waits) > 0.95 * 8_000 * 5
+    assert all(refused.code == Code.OVERLOADED for refused in node.refusals)
+    assert "reads wait" in node.refusals[0].message
+    assert len(node.refusals) > 30_000
+    node.run(1.5, 0)
+    node.refusals.clear()
+    node.run(1, 7_000)
+    assert not node.refusals
+
+
 def test_refusals_of_one_look_are_one_object() -> None:
     # In overload they are most of what a node says: they are made once, and encoded once.
-    admission = Admission(TIMEOUT)
+    admission = Admission("proposals", TIMEOUT)
     admission.look(10.0, 0, 5_000, 9.0)
     assert admission.window == 256
     assert admission.refusal(5_000) is admission.refusal(5_001)
