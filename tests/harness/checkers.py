@@ -554,8 +554,12 @@ class Checker:
 
     # -- Its role and commit index -------------------------------------------------------------
 
-    def observe(self, node: SimNode) -> None:
-        """Compare with what was known: called whenever `node` may have moved."""
+    def observe(self, node: SimNode, stored_only: bool = False) -> None:
+        """Compare with what was known: called whenever `node` may have moved.
+
+        With `stored_only` it has taken in messages meanwhile, of which nothing is written yet: what
+        they told to be committed is looked at when its entries are.
+        """
         view = self.views[node.id]
         raft = node.raft
         state = raft.state
@@ -568,7 +572,12 @@ class Checker:
                 self.count("split_vote")
         if raft.lead_transferee != view.transferee or state is not view.state:
             self._count_role(view, raft)
-        committed = raft.raft_log.committed
+        log = raft.raft_log
+        committed = log.committed
+        if stored_only:
+            unstable = log.unstable
+            known = view.committed if unstable.snapshot is not None else unstable.offset - 1
+            committed = max(view.committed, min(committed, known))
         if state is _LEADER:
             if view.lead_term != raft.term:
                 self._became_leader(node, view)
@@ -626,8 +635,12 @@ class Checker:
         conf = view.conf
         if not conf.joint:
             return conf.quorums()
-        old_alone = any(kind == ROLLBACK and index > conf.begin for index, kind in view.confs) or (
-            node.raft.state is _LEADER and (node.id, term) in self.forced
+        # A rollback counts from when it is appended, which may be long before it is written.
+        unwritten = node.raft.raft_log.unstable_entries()
+        old_alone = (
+            any(kind == ROLLBACK and index > conf.begin for index, kind in view.confs)
+            or any(e.entry_type and read_change(e)[0] == ROLLBACK for e in unwritten)
+            or (node.raft.state is _LEADER and (node.id, term) in self.forced)
         )
         return conf.quorums(old_alone)
 

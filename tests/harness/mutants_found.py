@@ -114,3 +114,28 @@ _found(
         "",
     ),
 )
+_LIGHT = {"mode": "core", "styles": ("append",), "flush_ms": (1.0, 10.0)}
+_found(
+    "light-ready-before-its-snapshot",
+    "a LightReady lets the acknowledgement of a snapshot leave that was stepped since the Ready",
+    "I8 I9",
+    ("raft.raw_node:RawNode.advance_append", "log.unstable.snapshot is None", "True"),
+    needs={
+        **_LIGHT,
+        "compact_every": 1,
+        "compact_keep": 0,
+        "outage_ms": (50.0, 300.0),
+        "more_faults": {"isolate_leader": 300.0, "one_way": 150.0, "compact": 50.0},
+    },
+)
+_found(
+    "light-commit-beyond-the-disk",
+    "a LightReady tells the commit index of entries that were stepped since the Ready",
+    "I14 I6",
+    (
+        "raft.raw_node:RawNode.advance_append",
+        "max(told, min(log.committed, log.persisted))",
+        "max(told, log.committed)",
+    ),
+    needs={**_LIGHT, "crash_place": "light_sent", "more_faults": {"crash_at_point": 40.0}},
+)

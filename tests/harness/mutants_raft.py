@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.harness.mutants import Edit, Mutant, register
+from tests.harness.sim_swarm import lease_rates
 
 _RAFT = "raft.core:Raft"
 _LOG = "raft.raft_log:RaftLog"
@@ -20,7 +21,7 @@ _DAEMON = {"mode": "daemon"}
 _LEASE = {
     "lease_reads": True,
     "check_quorum": True,
-    "rates": (1.0, 1.0),
+    "rates": lease_rates(8),
     "voters": 3,
     "clients": 5,
     "keys": 1,
@@ -696,6 +697,31 @@ _plant(
     "I11 linearizability",
     ("raft._transfer:start", "raft.read_only.lease_usable = False", "pass"),
     needs=_LEASE,
+)
+_plant(
+    31,
+    "lease-ignores-drift",
+    "a lease is as long as it may be if all clocks go equally fast",
+    "I11 linearizability",
+    ("raft._reads:confirm", "LEASE_TICKS_LOST", "1"),
+    needs={
+        **_LEASE,
+        "mode": "core",
+        "styles": ("async",),
+        "election_tick": 4,
+        "rates": lease_rates(4),
+        "learners": 0,
+        "spares": 0,
+        "pre_vote": False,
+        "priorities": {},
+        "more_faults": {},
+        "faults": {"isolate_leader": 60.0},
+        "outage_ms": (40.0, 50.0),
+        # A tick is all there is, and who writes to a leader that is cut off asks nothing in it.
+        "clients": 12,
+        "think_ms": 0.5,
+        "read_share": 0.97,
+    },
 )
 _plant(
     31,

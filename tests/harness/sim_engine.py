@@ -201,6 +201,8 @@ class EngineNode(DaemonNode):
         # Clocks differ in how fast they go, the same way each time.
         low, high = settings.rates
         rate = low + (high - low) * (self.id * 0.618 % 1.0)
+        if settings.lease_reads:
+            rate = settings.rates[self.id % 2]
         tick = settings.tick_ms * rate / _SECONDS
         self.config = config = SimpleNamespace(
             read_mode="lease" if settings.lease_reads else "readindex",

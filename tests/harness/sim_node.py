@@ -1,8 +1,9 @@
 """One simulated node: the real `RawNode`, driven in one of the ways its users may drive it.
 
 Styles: ``simple`` is the six steps of the documentation with `advance`; ``append`` uses
-`advance_append`; ``async`` is the daemon's `plan.Driver`, with flushes that take their time. A node
-can be told to crash at the n-th point between two steps of carrying out a Ready.
+`advance_append`, and takes in messages while it waits for its one flush; ``async`` is the daemon's
+`plan.Driver`, with flushes that take their time. A node can be told to crash at the n-th point
+between two steps of carrying out a Ready.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-from raft import Config, ProposalDropped, RawNode, StateRole, is_empty_snap
+from raft import Config, ProposalDropped, RawNode, Ready, StateRole, is_empty_snap
 from raft.core import Raft
 from raft.eraftpb import ConfState, Entry, Message, Snapshot
 from raft.errors import SnapshotTemporarilyUnavailable
@@ -84,6 +85,8 @@ class SimNode:
         self.flushing: list[tuple[int, int]] = []
         """Flushes under way: (mark, writes they cover), the oldest first."""
         self.inline_flush = True
+        self._flushed_next: Ready | None = None
+        """Style ``append``: the Ready whose flush is under way."""
         self.applied = 0
         self.machine: dict[bytes, bytes] = {}
         self.conf_state = ConfState()
@@ -103,7 +106,7 @@ class SimNode:
     @property
     def settled(self) -> bool:
         """Whether nothing is left to be written after `pump`."""
-        return True
+        return self._flushed_next is None
 
     # -- what the checker asks -----------------------------------------------------------------
 
@@ -143,6 +146,7 @@ class SimNode:
         self.reads = {}
         self.ready_reads = []
         self.flushing = []
+        self._flushed_next = None
         self.crash_after = 0
         self.applied = view.applied
         self.machine = dict(view.machine)
@@ -264,6 +268,11 @@ class SimNode:
             return
         mark, written = self.flushing.pop(0)
         self.disk.sync(written)
+        if self._flushed_next is not None:
+            ready, self._flushed_next = self._flushed_next, None
+            self.point("flushed")
+            self._end_append(ready)
+            return
         self.point("flush_ended")
         assert self._driver is not None
         self._driver.end_sync(mark)
@@ -294,7 +303,7 @@ class SimNode:
 
     def _pump_append(self) -> None:
         raw, world, disk = self.raw, self.world, self.disk
-        while raw.has_ready():
+        while self._flushed_next is None and raw.has_ready():
             ready = raw.ready()
             snapshot = None if is_empty_snap(ready.snapshot) else ready.snapshot
             self._note(ready.entries, snapshot)
@@ -304,22 +313,32 @@ class SimNode:
                 disk.write(self._write(ready.entries, ready.hs, snapshot))
                 self.point("written")
                 if ready.must_sync:
+                    if not self.inline_flush:
+                        self._flushed_next = ready
+                        self.flushing.append((0, disk.written))
+                        world.flush_started(self)
+                        return
                     disk.sync()
                     self.point("flushed")
-            world.send(self, ready.persisted_messages)
-            self.point("sent_after")
-            light = raw.advance_append(ready)
-            world.checker.observe(self)
-            if light.commit_index is not None and light.commit_index % 2:
-                # Storing it may wait for the next Ready; sometimes it does not.
-                self._hard = (self._hard[0], self._hard[1], light.commit_index)
-                disk.write(Write(*self._hard))
-            world.send(self, light.messages)
-            self.point("light_sent")
-            self._apply_apart([*ready.committed_entries, *light.committed_entries])
-            for state in ready.read_states:
-                self._confirmed(state.index, state.request_ctx)
-            raw.advance_apply()
+            self._end_append(ready)
+
+    def _end_append(self, ready: Ready) -> None:
+        """What is to be done with a Ready once it is on disk; other things may have happened."""
+        raw, world, disk = self.raw, self.world, self.disk
+        world.send(self, ready.persisted_messages)
+        self.point("sent_after")
+        light = raw.advance_append(ready)
+        world.checker.observe(self, stored_only=True)
+        if light.commit_index is not None and light.commit_index % 2:
+            # Storing it may wait for the next Ready; sometimes it does not.
+            self._hard = (self._hard[0], self._hard[1], light.commit_index)
+            disk.write(Write(*self._hard))
+        world.send(self, light.messages)
+        self.point("light_sent")
+        self._apply_apart([*ready.committed_entries, *light.committed_entries])
+        for state in ready.read_states:
+            self._confirmed(state.index, state.request_ctx)
+        raw.advance_apply()
 
     def _note(self, entries: Sequence[Entry], snapshot: Snapshot | None) -> None:
         checker = self.world.checker
@@ -383,7 +402,7 @@ class SimNode:
         for entry in entries:
             if entry.entry_type:
                 checker.applied(self, entry, None)
-                checker.observe(self)
+                checker.observe(self, stored_only=self.style == "append")
                 self.conf_state = self.raw.apply_conf_entry(entry)
                 self.applied = entry.index
                 checker.conf_applied(self, entry.index, self.conf_state)

@@ -4,11 +4,17 @@ An action is what `World` was asked to do and what it drew by chance while doing
 named by what is in them, not by when they were sent, so that a list with actions left out still
 means something: a message that is never sent now is not delivered. All that was ever sent may be
 delivered, at any time, any number of times; loss and delay need no actions of their own.
+
+What does not happen any more (liveness) is recorded as the actions of the storm alone. The healing
+is not written down: it is done anew, from a generator of its own, for it must answer to what the
+actions that are left lead to. It was thought of to record its actions too; but a list that is cut
+short shows nothing by what is no longer done at its end.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Any
@@ -162,10 +168,13 @@ class ReplayWorld(World):
         self.frames_sent: set[tuple[int, int, bytes]] = set()
         self.replaying_draws = list(initial_draws)
         self.log: list[str] | None = None
+        self.healing = False
         super().__init__(settings, random.Random(0))
 
     def draw_timeout(self, low: int, high: int) -> int:
-        """What was drawn then; else the longest timeout, at which least happens."""
+        """What was drawn then; else the longest timeout, at which least happens; anew in calm."""
+        if self.healing:
+            return super().draw_timeout(low, high)
         if self.replaying_draws:
             return min(max(self.replaying_draws.pop(0), low), high - 1)
         return high - 1
@@ -173,6 +182,8 @@ class ReplayWorld(World):
     def send(self, node: SimNode, messages: Sequence[Message]) -> None:
         """Keep them."""
         super().send(node, messages)
+        if self.healing:
+            return
         self.outbox.clear()
         for m in messages:
             twin = Message.FromString(m.SerializeToString())
@@ -201,12 +212,28 @@ def _very_loosely(name: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*name[:3], bool(name[7]), name[8])
 
 
-def record(seed: int, settings: Settings) -> tuple[Run, RecordingWorld]:
-    """Run a seed again and write it down."""
+def record(seed: int, settings: Settings, storm: bool = False) -> tuple[Run, RecordingWorld]:
+    """Run a seed again and write it down; `storm`: without its healing."""
     run = Run(seed, settings, RecordingWorld)
-    run.run()
+    if storm:
+        run.storm()
+    else:
+        run.run()
     assert isinstance(run.world, RecordingWorld)
     return run, run.world
+
+
+def alike(one: Violation, other: Violation) -> bool:
+    """Whether two violations are of one sort: of liveness also by what does not happen.
+
+    Everything that stands still fails that check, for reasons that have nothing to do with another.
+    """
+    if one.check != other.check:
+        return False
+    return one.check != "liveness" or _NUMBERS.sub("", one.text) == _NUMBERS.sub("", other.text)
+
+
+_NUMBERS = re.compile("[0-9]+")
 
 
 class Replayed:
@@ -218,7 +245,9 @@ class Replayed:
         initial_draws: Sequence[int],
         steps: Sequence[Step],
         tell: Callable[[str], None] | None = None,
+        heal: int | None = None,
     ) -> None:
+        """Perform `steps`; `heal`: then heal a majority, by a generator made from that number."""
         self.violation: Violation | None = None
         self.used = 0
         """How many of the steps were performed before it failed."""
@@ -238,9 +267,17 @@ class Replayed:
                 self.world.frames.clear()
                 self.world.turns.clear()
                 self.world.refused.clear()
+            if heal is not None:
+                self._heal(settings, heal)
             check_with_detangle(self.world.history, self.world.checker.model.first)
         except Violation as violation:
             self.violation = violation
+
+    def _heal(self, settings: Settings, seed: int) -> None:
+        self._say("the storm is over: a majority is healed")
+        self.world.healing = True
+        run = Run(seed, settings, lambda _settings, _timeouts: self.world)
+        run.heal()
 
     def _say(self, text: str) -> None:
         if self._tell:
@@ -318,18 +355,19 @@ def shrink(
     settings: Settings,
     initial_draws: Sequence[int],
     steps: Sequence[Step],
-    check: str,
+    like: Violation,
     tries: int = 3000,
+    heal: int | None = None,
 ) -> list[Step]:
-    """Leave out actions as long as the same check still fails (ddmin)."""
+    """Leave out actions as long as the same still fails (ddmin)."""
     left = tries
 
     def fails(candidate: Sequence[Step]) -> int:
         nonlocal left
         left -= 1
-        replayed = Replayed(settings, initial_draws, candidate)
+        replayed = Replayed(settings, initial_draws, candidate, heal=heal)
         violation = replayed.violation
-        return replayed.used if violation is not None and violation.check == check else 0
+        return replayed.used if violation is not None and alike(violation, like) else 0
 
     current = list(steps)
     used = fails(current)

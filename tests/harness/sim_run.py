@@ -21,9 +21,11 @@ from heapq import heappop, heappush
 from typing import Any, Final
 from zlib import crc32
 
+from raft import ProgressState
 from raft.eraftpb import Message, MessageType, MsgSnapshot
 from tests.harness.checkers import Violation, check_with_detangle
 from tests.harness.cluster import Op, World
+from tests.harness.sim_daemon import DaemonNode
 from tests.harness.sim_events import CALL, CLIENT, DELIVER, FAULT, FLUSH, TICK, TIMEOUT, TURN
 from tests.harness.sim_faults import Faults
 from tests.harness.sim_healing import Healing
@@ -32,6 +34,7 @@ from tests.harness.sim_swarm import Settings, draw
 
 SECONDS_MAX: Final = 30.0
 """Of CPU, for a seed; most take a tenth of one."""
+_LATER: Final = 1_000_000
 ARCHIVE: Final = 8
 """Messages of each type kept to be delivered again, long after."""
 
@@ -129,7 +132,7 @@ class Run:
         """Run the seed; a violation is in what is returned, not raised."""
         outcome = Outcome(self.seed)
         try:
-            self._safety()
+            self.storm()
             Healing(self).heal_and_wait()
             if not check_with_detangle(self.world.history, self.world.checker.model.first):
                 self.world.checker.count("history_undecided")
@@ -146,12 +149,35 @@ class Run:
         outcome.sim_ms = self.now
         return outcome
 
-    def _safety(self) -> None:
-        settings = self.settings
+    def heal(self) -> None:
+        """Only the second phase, in a world that came to be otherwise; clients have much to do."""
+        self.now = self.world.time
+        for client in self.clients:
+            client.sequence = _LATER  # None of their keys was used in the storm.
+        self._begin()
+        for node in self.world.nodes.values():
+            if not node.up:
+                continue
+            if self.engines:
+                self.world.turns.append((node, 0.0))
+            if isinstance(node, DaemonNode):
+                self.world.work += [(node, "stage_step"), (node, "snapshot_step")]
+            # What was on its way is not any more, and whoever carries snapshots says so.
+            for peer, progress in list(node.raft.prs.progress.items()):
+                if progress.state is ProgressState.Snapshot:
+                    self.world.operate(node.id, "snapshot_status", peer, False)
+        Healing(self).heal_and_wait()
+
+    def _begin(self) -> None:
         for node_id in list(self.world.nodes):
             self.begin_ticking(node_id)
         for client in self.clients:
             self.at(self.between((0.0, 50.0)), CLIENT, client)
+
+    def storm(self) -> None:
+        """The first phase, in which things go wrong."""
+        settings = self.settings
+        self._begin()
         for fault in sorted(settings.faults):
             self.faults.schedule(fault)
         if settings.group_commit:
@@ -161,7 +187,9 @@ class Run:
 
     def begin_ticking(self, node_id: int) -> None:
         """Let a node's clock run."""
-        self.periods[node_id] = self.settings.tick_ms * self.between(self.settings.rates)
+        settings = self.settings
+        rate = self.rng.choice(settings.rates) if settings.lease_reads else None
+        self.periods[node_id] = settings.tick_ms * (rate or self.between(settings.rates))
         if self.engines:
             return  # They have timers of their own.
         self.at(self.periods[node_id] * self.rng.random(), TICK, node_id)

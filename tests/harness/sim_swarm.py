@@ -61,7 +61,8 @@ class Settings:
     """Types of messages that are lost more often than others, by name."""
     tell_unreachable: float = 0.0
     serialise: bool = False
-    # Clocks: a tick's length on each node is tick_ms times a factor in this range.
+    # Clocks: a tick's length on each node is tick_ms times a factor in this range; with leases it
+    # is one of its ends, for there the difference is what matters.
     tick_ms: float = 10.0
     rates: tuple[float, float] = (1.0, 1.0)
     # Faults: mean milliseconds between two of a kind; 0: never.
@@ -164,6 +165,14 @@ def _hand_on(s: Settings, rng: random.Random) -> None:
     s.faults.setdefault("campaign", rng.choice((60.0, 200.0)))
 
 
+def lease_rates(election_tick: int) -> tuple[float, float]:
+    """How far clocks may differ with leases: `raft._reads.LEASE_TICKS_LOST` has the arithmetic.
+
+    The slowest has the length that all have while the group heals: nobody's clock gains then.
+    """
+    return (election_tick - 2) / (election_tick - 1), 1.0
+
+
 def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
     """Return the settings of `seed`; `fixed` ones are as given, ``more_faults`` are added."""
     rng = random.Random(f"swarm {seed}")
@@ -216,7 +225,9 @@ def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
     s.replay = rng.choice((0.0, 0.0, 0.03, 0.15))
     s.tell_unreachable = rng.choice((0.0, 0.3))
     s.serialise = seed % 50 == 7
-    if not s.lease_reads:
+    if s.lease_reads:
+        s.rates = rng.choice(((1.0, 1.0), lease_rates(s.election_tick), lease_rates(15)))
+    else:
         s.rates = rng.choice(((1.0, 1.0), (0.9, 1.1), (0.5, 2.0)))
     intensity = rng.choice((0.3, 1.0, 1.0, 3.0))
     for fault in FAULTS:
@@ -262,4 +273,7 @@ def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
             settings.faults = {**settings.faults, **value}
         else:
             setattr(settings, name, value)
+    if s.lease_reads and "rates" not in fixed:
+        low, high = s.rates
+        s.rates = (max(low, high * lease_rates(s.election_tick)[0]), high)
     return settings

@@ -12,13 +12,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.harness.sim_record import record, shrink
+from tests.harness.checkers import Violation
+from tests.harness.sim_record import RecordingWorld, Replayed, alike, record, shrink
 from tests.harness.sim_run import Run, run_seed, run_settings
 from tests.harness.sim_swarm import FAULTS, Settings
 from tests.simulation.recordings import Recording
 
 CHUNK = 10
 """Seeds that a process takes at a time."""
+HEALINGS_TRIED = 20
+"""After a storm that was recorded: what a healing draws decides whether it shows what is wrong."""
+HEALINGS_MAX = 600
+"""While actions are left out."""
 
 
 @dataclass(slots=True)
@@ -124,12 +129,12 @@ def git_commit() -> str:
     return commit + ("+changes" if git("status", "--porcelain", "--", "../..") else "")
 
 
-def simpler(seed: int, settings: Settings, check: str) -> Settings:
+def simpler(seed: int, settings: Settings, like: Violation) -> Settings:
     """Switch faults of a failing run off, and let it heal sooner, while the same check fails."""
 
     def still_fails(candidate: Settings) -> bool:
         violation = run_settings(seed, candidate).violation
-        return violation is not None and violation.check == check
+        return violation is not None and alike(violation, like)
 
     for fault in FAULTS:
         faults = {name: mean for name, mean in settings.faults.items() if name != fault}
@@ -157,24 +162,40 @@ def take_apart(
     if violation is None:
         say(f"seed {seed} does not fail when it is run again: it is not deterministic")
         return None
-    settings = simpler(seed, settings, violation.check)
+    settings = simpler(seed, settings, violation)
+    violation = run_settings(seed, settings).violation or violation
     say(f"faults that matter: {', '.join(sorted(settings.faults)) or 'none'}")
     file = directory / f"{mutant or f'seed-{seed}'}.json"
     recording = Recording(seed, git_commit(), str(violation), settings, mutant=mutant)
-    if violation.check == "liveness":
-        say(f"what does not happen cannot be cut down to actions; the settings are in {file}")
+    liveness = violation.check == "liveness"
+    _, world = record(seed, settings, storm=liveness)
+    heal = _healing_that_fails(settings, world, violation) if liveness else None
+    if liveness:
+        # What does not happen takes a while to be seen: fewer tries, or it would take an hour.
+        tries = min(tries, HEALINGS_MAX)
         for line in _standstill(seed, settings):
             say(line)
+    if liveness and heal is None:
+        say(f"no healing after its actions fails as it did; the settings are in {file}")
     else:
-        _, world = record(seed, settings)
-        short = shrink(settings, world.initial_draws, world.steps, violation.check, tries)
-        recording = replace(recording, draws=world.initial_draws, steps=short)
+        draws = world.initial_draws
+        short = shrink(settings, draws, world.steps, violation, tries, heal)
+        recording = replace(recording, draws=draws, steps=short, heal=heal)
         say(f"{len(world.steps)} actions, {len(short)} of them enough; they are in {file}:")
         for line in recording.told():
             say(line)
     recording.write(file)
     say(f"python -m tests.simulation --replay {file}")
     return recording
+
+
+def _healing_that_fails(settings: Settings, world: RecordingWorld, like: Violation) -> int | None:
+    """A number from which a healing after the recorded storm fails; None: none of the first."""
+    for heal in range(HEALINGS_TRIED):
+        violation = Replayed(settings, world.initial_draws, world.steps, heal=heal).violation
+        if violation is not None and alike(violation, like):
+            return heal
+    return None
 
 
 def _standstill(seed: int, settings: Settings) -> Iterator[str]:

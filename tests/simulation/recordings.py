@@ -1,9 +1,9 @@
 """Recordings of failing runs as files: written when a seed fails, kept when a bug is repaired.
 
-Two kinds. Most hold the few actions that are enough, with what was drawn by chance during each:
-they are performed as they stand, whatever the schedule of a seed has become since. What does not
-happen any more (liveness) cannot be cut down to actions: there the file has none, and the seed is
-run with the settings in it.
+Each holds the few actions that are enough, with what was drawn by chance during each: they are
+performed as they stand, whatever the schedule of a seed has become since. Where it was liveness
+that failed, a majority is healed after them. A failure that no actions show again has none in its
+file: there the seed is run with the settings in it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Recording:
         settings: Of the run.
         draws: Election timeouts drawn before the first action.
         steps: The actions; none: run the seed.
+        heal: From which number the healing after them draws; None: there is none.
         mutant: The planted bug that makes it fail today; "": the harness itself was wrong.
     """
 
@@ -43,6 +44,7 @@ class Recording:
     draws: Sequence[int] = ()
     steps: Sequence[Step] = ()
     mutant: str = ""
+    heal: int | None = None
 
     @property
     def check(self) -> str:
@@ -53,13 +55,15 @@ class Recording:
         """Do it again; return what is violated now."""
         if not self.steps:
             return run_settings(self.seed, self.settings).violation
-        return Replayed(self.settings, self.draws, self.steps).violation
+        return Replayed(self.settings, self.draws, self.steps, heal=self.heal).violation
 
     def told(self) -> Iterator[str]:
         """The actions in words, and how they end."""
         lines: list[str] = []
         if self.steps:
-            violation = Replayed(self.settings, self.draws, self.steps, lines.append).violation
+            violation = Replayed(
+                self.settings, self.draws, self.steps, lines.append, self.heal
+            ).violation
         else:
             lines = [f"seed {self.seed} with {self.settings}"]
             violation = self.play()
@@ -80,6 +84,7 @@ class Recording:
             "commit": self.commit,
             "violation": self.violation,
             "mutant": self.mutant,
+            "heal": self.heal,
             "settings": asdict(self.settings),
             "draws": list(self.draws),
         }
@@ -107,6 +112,7 @@ def read(file: Path) -> Recording:
         values["draws"],
         [(_unplain(action), list(drawn)) for action, drawn in values["steps"]],
         values.get("mutant", ""),
+        values.get("heal"),
     )
 
 
