@@ -31,9 +31,6 @@ _unpack_header = _HEADER.unpack_from
 _HEADER_BYTES: Final = _HEADER.size
 
 
-_Mark = tuple[int, int, int, bytes]
-
-
 class Record(NamedTuple):
     """One record: its number, the log time it was made at, its bytes."""
 
@@ -48,6 +45,20 @@ class Page(NamedTuple):
     records: list[Record]
     next: int
     more: bool
+
+
+class _Oldest(NamedTuple):
+    """The oldest record, as far as forgetting it goes.
+
+    ``apart`` counts the bytes it refers to; ``end`` is where it ends in its chunk, if ``stored``.
+    """
+
+    number: int
+    time_ms: int
+    payload: bytes
+    apart: int
+    end: int
+    stored: bool
 
 
 class Journal:
@@ -83,12 +94,13 @@ class Journal:
         self.count = 0
         self.bytes = 0
         self._pending: list[bytes] = []
-        # Of each pending record: number, time, size with what lies apart, and if that is anything
-        # the payload.
-        self._pending_marks: deque[_Mark] = deque()
-        # The same of the oldest stored chunk, as far as it is not forgotten, and that chunk's key.
-        self._head: deque[_Mark] = deque()
-        self._head_key: bytes | None = None
+        # The oldest stored chunk, if it was looked at, its key, and where in it the oldest record
+        # that is not forgotten begins.
+        self._head: bytes | None = None
+        self._head_key = b""
+        self._head_at = 0
+        # The oldest record, if it was looked at: see `_look`.
+        self._oldest: _Oldest | None = None
         # First numbers of the chunks stored since `open`, but for the oldest once it is loaded, and
         # how many records are kept from before it.
         self._chunks: deque[int] = deque()
@@ -109,8 +121,8 @@ class Journal:
             raise _damaged("its counters are cut short")
         else:
             self.first, self.last, self.count, self.bytes = _STATE.unpack(state)
-        self._pending, self._pending_marks = [], deque()
-        self._head, self._head_key = deque(), None
+        self._pending = []
+        self._head = self._oldest = None
         self._chunks.clear()
         self._begin = self._chunk_prefix
         self._stored = self._unlisted = self.count
@@ -124,25 +136,20 @@ class Journal:
         """Add a record, numbered above all before it; ``trim`` and ``flush`` must follow."""
         size = len(payload)
         self._pending.append(_pack_header(number, time_ms, size) + payload)
-        apart = self._apart(payload)
-        if apart:
-            size += apart
-            self._pending_marks.append((number, time_ms, size, payload))
-        else:
-            self._pending_marks.append((number, time_ms, size, b""))
         self.last = number
         self.count += 1
-        self.bytes += size
+        self.bytes += size + self._apart(payload)
         self._changed = True
 
-    def append_whole(self, number: int, time_ms: int, parts: tuple[bytes, ...]) -> None:
-        """As ``append``, of a payload in parts that refers to nothing kept elsewhere.
+    def append_parts(
+        self, number: int, time_ms: int, size: int, first: bytes, second: bytes, third: bytes
+    ) -> None:
+        """As ``append``, of a payload of ``size`` bytes in three parts that has all its bytes.
 
-        Saves two copies and a call for each record of nearly every put.
+        Nearly every put adds such a record; joined at once, it takes half of the time (0.5 us).
         """
-        size = sum(map(len, parts))
-        self._pending.append(b"".join((_pack_header(number, time_ms, size), *parts)))
-        self._pending_marks.append((number, time_ms, size, b""))
+        header = _pack_header(number, time_ms, size)
+        self._pending.append(b"".join((header, first, second, third)))
         self.last = number
         self.count += 1
         self.bytes += size
@@ -158,48 +165,57 @@ class Journal:
             return
         oldest_ms = context.log_time_ms - age if age else -1
         while self.count:
-            head = self._head_marks(context)
-            number, time_ms, record_bytes, referring = head[0]
+            oldest = self._oldest or self._look(context)
             if not (
                 (count and self.count > count)
                 or (size and self.bytes > size and self.count > 1)
-                or time_ms < oldest_ms
+                or oldest.time_ms < oldest_ms
             ):
                 return
-            head.popleft()
+            self._oldest = None
             self.count -= 1
-            self.bytes -= record_bytes
-            self.first = number + 1
+            self.bytes -= len(oldest.payload) + oldest.apart
+            self.first = oldest.number + 1
             self._changed = True
-            if head is self._head:
+            if oldest.stored:
                 self._stored -= 1
                 if self._unlisted:
                     self._unlisted -= 1
-                if not head and self._head_key is not None:
+                self._head_at = oldest.end
+                if self._head is not None and oldest.end == len(self._head):
                     context.delete(self._head_key)
                     self._begin = self._head_key + b"\x00"
-                    self._head_key = None
+                    self._head = None
             else:
                 del self._pending[0]
-            if referring and self._forgotten is not None:
-                self._forgotten(context, number, referring)
+            if oldest.apart and self._forgotten is not None:
+                self._forgotten(context, oldest.number, oldest.payload)
 
-    def _head_marks(self, context: ApplyContext) -> deque[_Mark]:
-        if self._head:
-            return self._head
-        if not self._stored:
-            return self._pending_marks
+    def _look(self, context: ApplyContext) -> _Oldest:
+        """Read the oldest record, and remember it until it goes."""
+        source, at = self._pending[0] if not self._stored else self._head, 0
+        if self._stored:
+            if source is None:
+                source = self._load_head(context)
+            at = self._head_at
+        assert source is not None
+        number, time_ms, payload, end = _record_at(source, at)
+        self._oldest = oldest = _Oldest(
+            number, time_ms, payload, self._apart(payload), end, self._stored > 0
+        )
+        return oldest
+
+    def _load_head(self, context: ApplyContext) -> bytes:
+        """Read the oldest chunk, and find what of it is not forgotten."""
         self._head_key, chunk = self._oldest_chunk(context)
-        for record in _records(chunk):
-            if record.number >= self.first:
-                payload = record.payload
-                apart = self._apart(payload)
-                self._head.append(
-                    (record.number, record.time_ms, len(payload) + apart, payload if apart else b"")
-                )
-        if not self._head:
-            raise _damaged("a chunk is missing")
-        return self._head
+        at = 0
+        while at < len(chunk):
+            number, _, _, end = _record_at(chunk, at)
+            if number >= self.first:
+                self._head, self._head_at = chunk, at
+                return chunk
+            at = end
+        raise _damaged("a chunk is missing")
 
     def _oldest_chunk(self, context: ApplyContext) -> tuple[bytes, bytes]:
         if not self._unlisted and self._chunks:
@@ -217,20 +233,19 @@ class Journal:
         if not self._changed:
             return
         self._changed = False
-        pending, marks = self._pending, self._pending_marks
+        pending = self._pending
         start = 0
         first = 0
         size = 0
-        numbers = [mark[0] for mark in marks]
         for position, record in enumerate(pending):
             if position == start:
-                first = numbers[position]
+                first = _unpack_header(record)[0]
             size += len(record)
             if size >= CHUNK_BYTES or position + 1 == len(pending):
                 chunk = b"".join(pending[start : position + 1])
                 context.put(self._chunk_prefix + _NUMBER.pack(first), chunk)
                 self._chunks.append(first)
-                self._recent.append((first, numbers[position], chunk))
+                self._recent.append((first, _unpack_header(record)[0], chunk))
                 self._recent_bytes += len(chunk)
                 start = position + 1
                 size = 0
@@ -238,7 +253,7 @@ class Journal:
             self._recent_bytes -= len(self._recent.popleft()[2])
         self._stored += len(pending)
         self._pending = []
-        self._pending_marks = deque()
+        self._oldest = None
         context.put(self._state_key, _STATE.pack(self.first, self.last, self.count, self.bytes))
 
     # -- reading ---------------------------------------------------------------------------------
@@ -323,17 +338,23 @@ def _nothing_apart(payload: bytes) -> int:
     return 0
 
 
+def _record_at(chunk: bytes, at: int) -> tuple[int, int, bytes, int]:
+    """Return number, log time and payload of the record at ``at``, and where it ends."""
+    start = at + _HEADER_BYTES
+    if start > len(chunk):
+        raise _damaged("a record is cut short")
+    number, time_ms, length = _unpack_header(chunk, at)
+    end = start + length
+    if end > len(chunk):
+        raise _damaged("a record is cut short")
+    return number, time_ms, chunk[start:end], end
+
+
 def _records(chunk: bytes) -> Iterator[Record]:
-    offset, size = 0, len(chunk)
-    while offset < size:
-        if offset + _HEADER_BYTES > size:
-            raise _damaged("a record is cut short")
-        number, time_ms, length = _unpack_header(chunk, offset)
-        offset += _HEADER_BYTES
-        if offset + length > size:
-            raise _damaged("a record is cut short")
-        yield Record(number, time_ms, chunk[offset : offset + length])
-        offset += length
+    at = 0
+    while at < len(chunk):
+        number, time_ms, payload, at = _record_at(chunk, at)
+        yield Record(number, time_ms, payload)
 
 
 def _damaged(what: str) -> CorruptionError:

@@ -69,6 +69,7 @@ _pack_meta = _META.pack
 _unpack_meta = _META.unpack_from
 # Type (0 put, 1 delete), lengths of key and record, mod revision of the pair before (0: none).
 _EVENT: Final = Struct(">BIIQ")
+_EVENT_BYTES: Final = _EVENT.size
 _pack_event = _EVENT.pack
 _PUT: Final = 0
 _DELETE: Final = 1
@@ -116,13 +117,16 @@ class KvMachine:
                 self.revision = revision
                 record = meta + command[value_at:]
                 context.put(stored, record)
-                journal = self.journal
-                journal.append_whole(
+                key_bytes, record_bytes = key_end - key_at, len(record)
+                self.journal.append_parts(
                     revision,
                     context.log_time_ms,
-                    (_pack_event(_PUT, key_end - key_at, len(record), previous), key, record),
+                    _EVENT_BYTES + key_bytes + record_bytes,
+                    _pack_event(_PUT, key_bytes, record_bytes, previous),
+                    key,
+                    record,
                 )
-                journal.trim(context)
+                self.journal.trim(context)
                 return _plain_result(revision)
         try:
             parsed = KvCommand.FromString(command)
