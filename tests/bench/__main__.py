@@ -68,6 +68,10 @@ def _arguments() -> argparse.Namespace:
         "--markdown", action="store_true", help="print the table as the README has it"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    parser.add_argument(
+        "--against", type=Path, metavar="FILE",
+        help="also say which figures agree with those that an earlier run wrote, within the noise",
+    )  # fmt: skip
     return parser.parse_args()
 
 
@@ -146,6 +150,12 @@ def main() -> int:
     """Run what the command line asks for; print a table, and JSON on demand."""
     arguments = _arguments()
     try:
+        # Read first: it may be the file that --json writes.
+        earlier = json.loads(arguments.against.read_bytes()) if arguments.against else None
+    except (OSError, ValueError) as error:
+        print(f"bench: {arguments.against} cannot be read: {error}", file=sys.stderr)
+        return 2
+    try:
         with scratch(arguments.folder) as folder:
             results = _run(arguments, folder)
     except BenchError as error:
@@ -159,6 +169,8 @@ def main() -> int:
         print(report.markdown(results, " ".join(["make bench", *_asked()])))
     else:
         print(report.text(results))
+    if earlier is not None:
+        print(f"\n{report.against(results, earlier)}")
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0

@@ -44,7 +44,7 @@ def _median(samples: Sequence[Sample], key: str) -> float:
 
 
 def summary(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Medians over the runs of one case; `spread` is (highest - lowest) / median of the rate."""
+    """Medians over the runs of one case; of the rate also the lowest and the highest."""
     rates = [sample.load["rate"] for sample in samples]
     middle = statistics.median(rates)
     return {
@@ -58,7 +58,7 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
         ],
         "rss_mb": samples[-1].rss,
         "others_cpu": statistics.median(sample.others for sample in samples),
-        "spread": round((max(rates) - min(rates)) / middle, 3),
+        "rates": [round(min(rates), 1), round(max(rates), 1)],
     }
 
 
@@ -74,9 +74,49 @@ def compared(found: Sequence[Compared]) -> dict[str, Any]:
                 "rate": round(ours["rate"] / etcd["rate"], 2),
                 "p50": round(etcd["p50_ms"] / ours["p50_ms"], 2),
                 "p99": round(etcd["p99_ms"] / ours["p99_ms"], 2),
+                "rates": _extremes(
+                    [
+                        a.load["rate"] / b.load["rate"]
+                        for a, b in zip(one.ours, one.etcd, strict=True)
+                    ]
+                ),
             }
         out[one.case.name] = row
     return out
+
+
+def _extremes(values: Sequence[float]) -> list[float]:
+    return [round(min(values), 2), round(max(values), 2)]
+
+
+def against(results: dict[str, Any], earlier: dict[str, Any]) -> str:
+    """Compare the loads of two runs; say which figures agree within their noise.
+
+    A figure is the ratio to etcd's rate where both runs have it, as the machine's mood falls out of
+    it, else the rate. Two runs agree where the ranges over their rounds overlap.
+    """
+    rows = [["case", "figure", "then", "range", "now", "range", "change", "within noise"]]
+    for name, row in results.get("load", {}).items():
+        former = earlier.get("load", {}).get(name)
+        if former is None:
+            continue
+        ratio = "ratio" in row and "ratio" in former
+        figures = [one["ratio"] if ratio else one["raftd"] for one in (former, row)]
+        (low, high), (least, most) = (figure["rates"] for figure in figures)
+        then, now = (figure["rate"] for figure in figures)
+        places = 2 if ratio else 0
+        rows.append(
+            [
+                name, "x etcd" if ratio else "rate",
+                f"{then:,.{places}f}", f"{low:,.{places}f} to {high:,.{places}f}",
+                f"{now:,.{places}f}", f"{least:,.{places}f} to {most:,.{places}f}",
+                f"{(now / then - 1) * 100:+.0f} %",
+                "yes" if low <= most and least <= high else "NO",
+            ]
+        )  # fmt: skip
+    if len(rows) == 1:
+        return "no load was measured in both runs"
+    return f"against the run of {earlier['machine']['date']}\n{table(rows)}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -143,7 +183,7 @@ def markdown(results: dict[str, Any], command: str) -> str:
     parts = [
         f"`{command}`, {about['date'][:10]}: {about['cores']} cores ({about['cpu']}), Linux "
         f"{about['kernel']}, Python {about['python']}; three nodes and the load on this one "
-        "machine, fsync on; medians."
+        "machine, fsync on; medians, of the ratio of the rates also the range."
     ]
     if "load" in results:
         parts.append(_markdown_table(_markdown_loads(results["load"])))
@@ -172,7 +212,11 @@ def _markdown_loads(found: dict[str, Any]) -> list[list[str]]:
             ]  # fmt: skip
         ratio = row.get("ratio")
         keys = ("rate", "p50", "p99")
-        cells += ["", "", ""] if ratio is None else [f"{ratio[key]:.1f} x" for key in keys]
+        if ratio is None:
+            cells += ["", "", ""]
+        else:
+            cells += [f"{ratio[key]:.1f} x" for key in keys]
+            cells[-3] += f" ({' to '.join(f'{rate:.1f}' for rate in ratio['rates'])})"
         rows.append(cells)
     return rows
 
@@ -195,6 +239,7 @@ def _markdown_facts(results: dict[str, Any]) -> list[list[str]]:
         found = results["overload"]
         for name, before, during, after in (
             ("puts/s", found["rate_before"], found["rate_during"], found["rate_after"]),
+            ("p50 ms", found["p50_before_ms"], found["p50_during_ms"], ""),
             ("p99 ms", found["p99_before_ms"], found["p99_during_ms"], ""),
             ("MB a node", max(found["rss_before_mb"]), max(found["rss_highest_mb"]), ""),
         ):
@@ -238,26 +283,31 @@ def _aim(met: bool, what: str) -> str:
 
 def _load_table(cases: dict[str, Any]) -> str:
     rows = [
-        ["case", "raftd/s", "p50 ms", "p99 ms", "cpu a node", "gen", "else", "etcd/s", "p50 ms",
-         "p99 ms", "cpu a node", "gen", "else", "rate x", "p50 x", "p99 x", "aim"],
+        ["case", "raftd/s", "range", "p50 ms", "p99 ms", "cpu a node", "gen", "else", "etcd/s",
+         "range", "p50 ms", "p99 ms", "cpu a node", "gen", "else", "rate x", "range", "p50 x",
+         "p99 x", "aim"],
     ]  # fmt: skip
     for name, row in cases.items():
         cells = [name]
         for system in ("raftd", "etcd"):
             one = row.get(system)
             if one is None:
-                cells += [""] * 6
+                cells += [""] * 7
                 continue
             cells += [
-                f"{one['rate']:,.0f}", f"{one['p50_ms']:.2f}", f"{one['p99_ms']:.2f}",
+                f"{one['rate']:,.0f}", "-".join(f"{rate:,.0f}" for rate in one["rates"]),
+                f"{one['p50_ms']:.2f}", f"{one['p99_ms']:.2f}",
                 "/".join(f"{cpu:.2f}" for cpu in one["cpu"]), f"{one['generator_cpu']:.2f}",
                 f"{one['others_cpu']:.2f}",
             ]  # fmt: skip
         ratio = row.get("ratio")
         if ratio is None:
-            cells += [""] * 4
+            cells += [""] * 5
         else:
-            cells += [f"{ratio['rate']:.2f}", f"{ratio['p50']:.2f}", f"{ratio['p99']:.2f}"]
+            cells += [
+                f"{ratio['rate']:.2f}", "-".join(f"{rate:.2f}" for rate in ratio["rates"]),
+                f"{ratio['p50']:.2f}", f"{ratio['p99']:.2f}",
+            ]  # fmt: skip
             aims = []
             if name in AIMS:
                 key, least = AIMS[name]
@@ -266,7 +316,10 @@ def _load_table(cases: dict[str, Any]) -> str:
                 aims.append(_aim(ratio["p99"] > 1, "p99 1x"))
             cells.append(", ".join(aims))
         rows.append(cells)
-    note = "medians; in cores: cpu a node, gen the load generator, else whoever shares the machine"
+    note = (
+        "medians, and the range over the rounds; in cores: cpu a node, gen the load generator, "
+        "else whoever shares the machine"
+    )
     if any(row["raftd"]["generator"] == "python" for row in cases.values()):
         note += "\nThe load generator was the Python one: its own speed limits these figures."
     return table(rows) + "\n" + note

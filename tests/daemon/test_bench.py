@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from tests.bench import cases, core, report
@@ -68,6 +71,46 @@ def test_the_table_shows_ratios_and_aims() -> None:
     assert "2x NOT MET" in text
 
 
+def run_of(*rates: tuple[float, float]) -> dict[str, Any]:
+    """The results of a run with these rates, ours and etcd's, of one case."""
+    case = next(case for case in cases.LOAD_CASES if case.name == "put-64")
+    both = [
+        [
+            cases.Sample(
+                {"rate": rate, "p50_ms": 1.0, "p99_ms": 2.0, "cpu_share": 0.1, "generator": "c"},
+                [0.1] * 3, [50.0] * 3, 0.0,
+            )
+            for rate in side
+        ]
+        for side in zip(*rates, strict=True)
+    ]  # fmt: skip
+    found = cases.Compared(case, ours=both[0], etcd=both[1])
+    return {"machine": report.machine(), "load": report.compared([found])}
+
+
+def test_two_runs_agree_where_their_ranges_overlap() -> None:
+    first = run_of((900, 500), (1000, 500), (1200, 500))
+    assert first["load"]["put-64"]["ratio"] == {
+        "rate": 2.0, "p50": 1.0, "p99": 1.0, "rates": [1.8, 2.4],
+    }  # fmt: skip
+    # Half as fast a machine, and the same ratios: what others do to it falls out.
+    slower = run_of((450, 250), (550, 250), (570, 240))
+    told = report.against(slower, json.loads(json.dumps(first)))
+    assert "1.80 to 2.40" in told
+    assert told.endswith("yes")
+    faster = run_of((1300, 500), (1500, 500), (1400, 500))
+    told = report.against(faster, first)
+    assert "2.60 to 3.00" in told
+    assert told.endswith("+40 %            NO")
+    # Without etcd beside it, the rates themselves are compared.
+    for results in (first, slower):
+        del results["load"]["put-64"]["ratio"]
+    told = report.against(slower, first)
+    assert "900 to 1,200" in told
+    assert told.endswith("NO")
+    assert "no load" in report.against({"machine": report.machine()}, first)
+
+
 def test_the_readmes_table_has_every_column_in_every_row() -> None:
     sample = {
         "rate": 5000.0, "p50_ms": 2.0, "p99_ms": 9.0, "cpu_share": 0.1, "generator": "c", "ok": 10,
@@ -89,8 +132,9 @@ def test_the_readmes_table_has_every_column_in_every_row() -> None:
         },
         "failover": {"count": 3, "median": 1.2, "max": 1.4},
         "overload": {
-            "rate_before": 9, "rate_during": 8, "rate_after": 9, "p99_before_ms": 1,
-            "p99_during_ms": 2, "rss_before_mb": [60], "rss_highest_mb": [70], "elections": False,
+            "rate_before": 9, "rate_during": 8, "rate_after": 9, "p50_before_ms": 1,
+            "p50_during_ms": 2, "p99_before_ms": 1, "p99_during_ms": 2,
+            "rss_before_mb": [60], "rss_highest_mb": [70], "elections": False,
         },
         "snapshot": {
             "bytes": 10**9, "mb_per_s": 90.0, "p99_calm_ms": 10.0, "p99_meanwhile_ms": 20.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -15,8 +15,11 @@ from tests.house.tree import ROOT
 FOREIGN_TO_THE_LIBRARY = {"click", "rocksdict", "structlog", "asyncio", "rich", "msgspec", "uvloop"}
 FOREIGN_TO_THE_CLIENT = {"asyncio", "rocksdict", "structlog", "rich", "msgspec", "raftd", "raft"}
 
-#: raftctl's budget is 120 ms with its interpreter; this bound only catches a heavy import.
-START_S = 1.0
+#: raftctl's budget is 120 ms with its interpreter, compiled. Time depends on the machine and on who
+#: else uses it; how many modules are loaded does not, and it is what a start's time goes into.
+MODULES_MAX = 175
+#: A module that works hard when it is imported. Of the processor, with all sources to compile.
+START_CPU_S = 1.0
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -61,9 +64,12 @@ def test_public_names_of_raftwire_load_on_first_use() -> None:
 
 
 def test_raftctl_starts_fast() -> None:
-    times = []
+    took = []
+    loaded: set[str] = set()
     for _ in range(3):
-        began = time.perf_counter()
-        loaded_by("import raftctl.cli")
-        times.append(time.perf_counter() - began)
-    assert min(times) < START_S
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        loaded = loaded_by("import raftctl.commands.status")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert len(loaded) <= MODULES_MAX
+    assert min(took) < START_CPU_S
