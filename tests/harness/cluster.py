@@ -208,6 +208,17 @@ class World:
 
     def completed(self, op: Op, result: bytes, index: int, node: SimNode) -> None:
         """`node` answers the client of `op`."""
+        if op.kind != "get":
+            index = self.checker.model.first.get(op.session, 0)
+        self._judge_answer(op, result, index, node)
+        if not op.returned:
+            op.returned = self.step
+            op.result = result
+            op.index = index
+            self.results.append(op)
+
+    def _judge_answer(self, op: Op, result: bytes, index: int, node: SimNode) -> None:
+        """Compare an answer, read or applied at `index`, with the golden log."""
         model = self.checker.model
         if op.kind == "get":
             if index < op.floor:
@@ -222,25 +233,18 @@ class World:
                     f"node {node.id} read {result!r} at {index}, "
                     f"the model has {model.value(op.key, index)!r}",
                 )
-        else:
-            first = model.first.get(op.session, 0)
-            if model.results.get(first) != result:
-                raise Violation(
-                    "I12",
-                    f"node {node.id} answers {result!r} to {op.session!r}, "
-                    f"the model {model.results.get(first)!r}",
-                )
-            if first <= op.floor:
-                raise Violation(
-                    "linearizability",
-                    f"{op.session!r} took effect at {first}, before it was invoked at {op.floor}",
-                )
-            index = first
-        if not op.returned:
-            op.returned = self.step
-            op.result = result
-            op.index = index
-            self.results.append(op)
+            return
+        if model.results.get(index) != result:
+            raise Violation(
+                "I12",
+                f"node {node.id} answers {result!r} to {op.session!r}, "
+                f"the model {model.results.get(index)!r}",
+            )
+        if index <= op.floor:
+            raise Violation(
+                "linearizability",
+                f"{op.session!r} took effect at {index}, before it was invoked at {op.floor}",
+            )
 
     def read_confirmed(self, op: Op, index: int, node: SimNode) -> None:
         """A read of `op` may be served once `index` is applied."""

@@ -1,8 +1,6 @@
 """Plant each known bug, run seeds until a check sees it, and print a table.
 
-``python -m tests.mutants``, or ``make mutants``; names as arguments plant only those. Exits with 1
-if one survives.
-"""
+``python -m tests.mutants``, or ``make mutants``; names as arguments plant only"""
 
 from __future__ import annotations
 
@@ -13,7 +11,16 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 
 from tests.harness.mutants import MUTANTS
-from tests.mutants.hunting import FAMILIES, Verdict, family, harmless, hunt, to_be_caught
+from tests.mutants.hunting import (
+    FAMILIES,
+    Verdict,
+    family,
+    harmless,
+    hunt,
+    hunt_with_detangle,
+    seen_by_clients,
+    to_be_caught,
+)
 from tests.simulation.campaign import git_commit
 
 
@@ -24,14 +31,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=2000, help="to try at most, for each")
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--only", choices=("detangle",), help="judge by this alone")
     parser.add_argument("--text", action="store_true", help="print what the check says")
     options = parser.parse_args(arguments)
-    names = options.names or to_be_caught()
+    alone = options.only is not None
+    names = options.names or (seen_by_clients() if alone else to_be_caught())
+    looking = hunt_with_detangle if alone else hunt
     print(f"commit {git_commit()}")
     print(f"{'family':8} {'mutant':54} {'caught by':15} {'seed':>6} {'tried':>7} {'core s':>7}")
     verdicts: list[Verdict] = []
     with ProcessPoolExecutor(options.jobs) as pool:
-        running = [pool.submit(hunt, name, options.start, options.seeds) for name in names]
+        running = [pool.submit(looking, name, options.start, options.seeds) for name in names]
         for future in running:
             verdict = future.result()
             verdicts.append(verdict)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
+from unittest.mock import patch
 
 import tests.harness.mutants_found
 import tests.harness.mutants_raft
 import tests.harness.rollback_mutants
+from tests.harness.checkers import Checker
+from tests.harness.cluster import World
 from tests.harness.mutants import MUTANTS, Mutant
 from tests.harness.sim_run import run_seed
 from tests.search.mutants import HUNTS
@@ -62,6 +67,48 @@ def to_be_caught() -> list[str]:
 def harmless() -> list[str]:
     """Names of those that break none: they are planted to show that."""
     return sorted(name for name, mutant in MUTANTS.items() if not mutant.caught_by)
+
+
+_OF_THE_LOG: Final = (
+    (World, ("_judge_answer", "read_confirmed")),
+    (
+        Checker,
+        ("result", "denied", "state_is", "sessions_are", "machine_is", "digest_is"),
+    ),
+)
+"""What compares answers and states with the golden log."""
+
+
+@contextmanager
+def detangle_alone() -> Iterator[None]:
+    """Let clients' histories be judged by the search that knows no log, and by nothing else.
+
+    The other judge is first to see what both would: it looks at each answer, the search at the end.
+    """
+    with ExitStack() as stack:
+        for owner, names in _OF_THE_LOG:
+            for name in names:
+                stack.enter_context(patch.object(owner, name, lambda *_: None))
+        yield
+
+
+def hunt_with_detangle(name: str, start: int, seeds: int, steps: int = 2000) -> Verdict:
+    """Look for a seed whose history nothing explains, the judge of the golden log being off."""
+    mutant = MUTANTS[name]
+    began = time.process_time()
+    with detangle_alone(), mutant():
+        for seed in range(start, start + seeds):
+            violation = run_seed(seed, steps, **mutant.needs).violation
+            if violation is not None and violation.check == "linearizability":
+                seconds, tried = time.process_time() - began, seed - start + 1
+                return Verdict(name, "detangle", seed, tried, seconds, violation.text)
+    return Verdict(name, "", -1, seeds, time.process_time() - began, "")
+
+
+def seen_by_clients() -> list[str]:
+    """Names of the mutants that show in what clients are answered."""
+    told = {"I11", "I12", "linearizability"}
+    return [name for name in to_be_caught() if MUTANTS[name].caught_by[0] in told]
 
 
 def hunt(name: str, start: int, seeds: int, steps: int = 2000) -> Verdict:

@@ -8,7 +8,16 @@ from typing import Final
 import pytest
 
 from tests.harness.mutants import MUTANTS, Mutant, find_function
-from tests.mutants.hunting import FAMILIES, harmless, hunt, to_be_caught
+from tests.harness.sim_run import run_seed
+from tests.mutants.hunting import (
+    FAMILIES,
+    detangle_alone,
+    harmless,
+    hunt,
+    hunt_with_detangle,
+    seen_by_clients,
+    to_be_caught,
+)
 from tests.simulation.__main__ import main as simulate
 
 pytestmark = pytest.mark.timeout(600)
@@ -40,6 +49,15 @@ def test_a_planted_bug_is_caught(name: str, seed: int, check: str) -> None:
     verdict = hunt(name, seed, NEIGHBOURS)
     assert verdict.caught
     assert verdict.check in {check, *MUTANTS[name].caught_by}
+
+
+@pytest.mark.parametrize("name", ["read-before-applied", "lease-too-long", "result-not-remembered"])
+def test_the_search_that_knows_no_log_sees_by_itself_what_clients_see(name: str) -> None:
+    """It is a second judge only if it does not lean on the first, which fires before it."""
+    assert name in seen_by_clients()
+    assert hunt_with_detangle(name, 0, NEIGHBOURS).check == "detangle"
+    with detangle_alone():
+        assert run_seed(0, **MUTANTS[name].needs).violation is None
 
 
 @pytest.mark.parametrize("name", sorted(MUTANTS))

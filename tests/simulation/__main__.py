@@ -142,6 +142,7 @@ def _campaign(options: argparse.Namespace, fixed: dict[str, Any]) -> int:
         f"{wall:.1f} s on {options.jobs} processes; one core: {total.seeds / cpu:.1f} seeds/s, "
         f"{total.steps / cpu:.0f} steps/s, {total.sim_seconds / cpu:.0f} times real time"
     )
+    print(f"digest of all {total.seeds} runs: {total.digest:08x}")
     if options.counters:
         for name, count in sorted(total.counters.items()):
             print(f"  {name} {count}")

@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from tests.harness.checkers import Violation
 from tests.harness.sim_record import RecordingWorld, Replayed, alike, record, shrink
@@ -40,6 +41,11 @@ class Total:
     failures: list[tuple[int, str, str]] = field(default_factory=list)
     """Seed, check and text of each violation."""
     digests: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> int:
+        """Of all runs: two campaigns over the same seeds must have the same one."""
+        return crc32(repr(sorted(self.digests.items())).encode())
 
     def add(self, other: Total) -> None:
         """Add what another process found."""
