@@ -161,6 +161,20 @@ def test_an_address_can_be_changed(group: Cluster, who: str) -> None:
         assert "peer unreachable" not in said, said
 
 
+def test_addresses_change_while_clients_write(group: Cluster) -> None:
+    """No link breaks for it, so no client is told that it is unknown what became of a write."""
+    wait_for("everybody to be linked", lambda: all(linked(group, n) for n in (1, 2, 3)))
+    with Writers(group) as writers, group[group.follower()].client(30.0) as client:
+        writers.wait_for_progress()
+        for node in list(group.nodes.values()):
+            for host in ("localhost", "127.0.0.1"):
+                port = node.address.rpartition(":")[2]
+                change(client, "set_addr", member=node.id, addr=f"{host}:{port}")
+                writers.wait_for_progress(5)
+    assert not writers.written.unknown, writers.written.codes
+    check_written(writers.written, group.check_equal())
+
+
 def linked(group: Cluster, node_id: int) -> bool:
     """Whether a node is connected to all others."""
     status = group[node_id].status()
