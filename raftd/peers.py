@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from raftd.known_data import KnownData
 from raftd.kvstore import StoreError
@@ -21,6 +22,9 @@ _QUERIES = frozenset(
     {"status", "progress", "health", "member_list", "member_status", "log_stat", "verify"}
 )
 """What a member may ask another for; everything else it must relay to the leader."""
+
+_FAREWELL: Final = 5.0
+"""Seconds that a connection may last after another has taken its place: it may be broken."""
 
 
 class Peers:
@@ -61,6 +65,9 @@ class Peers:
         # As each peer said in its last hello.
         self._data_made: dict[int, int] = {}
         self.connections: dict[int, Connection] = {}
+        self._incarnations: dict[int, int] = {}
+        # What each peer's connection took the place of, while it may still deliver something.
+        self._former: dict[int, Connection] = {}
         node.engine.on_refused = self._struck
 
     def mine(self) -> Expectations:
@@ -83,16 +90,39 @@ class Peers:
             return ProbeSession()
         if hello.kind == Hello.SNAPSHOT:
             return self.snapshots.session(hello.node_id, connection)
-        former = self.connections.get(hello.node_id)
-        if former is not None:
-            # The peer dialed anew: what the old connection still delivers is out of date.
-            former.hang_up()
-        self.connections[hello.node_id] = connection
+        self._take_over(hello, connection)
         return PeerSession(self, hello.node_id, connection)
+
+    def _take_over(self, hello: Hello, connection: Connection) -> None:
+        """Put a connection in the place of the one there was."""
+        peer_id = hello.node_id
+        former = self.connections.get(peer_id)
+        known = self._incarnations.get(peer_id) == hello.incarnation
+        self.connections[peer_id], self._incarnations[peer_id] = connection, hello.incarnation
+        if former is None:
+            return
+        if not known:
+            # The peer has started anew: what the old connection still delivers is out of date.
+            former.hang_up()
+            return
+        # The same process moves over, as when this node's address changed, and closes the old
+        # connection after what it wrote there until it had the answer to its hello. To hang up now
+        # would lose that, and the client of a forwarded proposal would wait for an answer in vain.
+        older = self._former.get(peer_id)
+        if older is not None:
+            older.hang_up()
+        self._former[peer_id] = former
+        self.loop.call_later(_FAREWELL, former.hang_up)
 
     def digest(self) -> None:
         """Step the messages that wait for the next turn."""
         self.node.take_turn()
+
+    def lost(self, peer_id: int, connection: Connection) -> None:
+        """Forget a connection that is gone."""
+        for kept in (self.connections, self._former):
+            if kept.get(peer_id) is connection:
+                del kept[peer_id]
 
     def _struck(self, peer_id: int) -> None:
         connection = self.connections.get(peer_id)
@@ -179,8 +209,7 @@ class PeerSession:
 
     def lost(self) -> None:
         """The connection is gone."""
-        if self._peers.connections.get(self._peer_id) is self._connection:
-            del self._peers.connections[self._peer_id]
+        self._peers.lost(self._peer_id, self._connection)
 
 
 class RemoteCaller:

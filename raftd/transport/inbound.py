@@ -250,8 +250,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def hang_up(self) -> None:
-        """Close the connection in good order."""
-        if self._transport is not None:
+        """Close the connection in good order, if it is open."""
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
+from unittest.mock import MagicMock
 
 from raft.eraftpb import Entry, Message, MsgAppend
 from raftd.log import Log
+from raftd.peers import Peers
 from raftd.transport.inbound import Connection, Inbound, Session
 from raftwire.frame import encode_frame
 from raftwire.limits import MIB
@@ -80,3 +83,44 @@ async def finish_together() -> None:
         connection.data_received(large[-1:])
     assert members.taken == PEERS
     assert members.most < 20 * MIB
+
+
+class Open:
+    """A connection that says whether it was hung up."""
+
+    def __init__(self) -> None:
+        self.hung_up = False
+
+    def hang_up(self) -> None:
+        self.hung_up = True
+
+
+async def connect(peers: Peers, incarnation: int) -> tuple[Open, Session]:
+    connection = Open()
+    said = Hello(kind=Hello.RAFT, node_id=2, incarnation=incarnation)
+    return connection, peers.session(said, cast(Connection, connection))
+
+
+async def move_over() -> None:
+    parts = MagicMock()
+    parts.node.raft.prs.ids.return_value = ()
+    peers = Peers(
+        parts.node, parts.service, parts.snapshots, parts.outbound, parts.relays, parts.book, {},
+        parts.expectations, parts.links_due, parts.known_data, Log(lambda *_: None),
+    )  # fmt: skip
+    first, first_session = await connect(peers, 7)
+    second, second_session = await connect(peers, 7)
+    assert not first.hung_up, "what was forwarded on it may not have been read"
+    third, _ = await connect(peers, 7)
+    assert first.hung_up, "no more than one lasts"
+    assert not second.hung_up
+    second_session.lost()
+    first_session.lost()
+    assert [*peers.connections.values()] == [third]
+    # Another process of the same id: whatever the former one has written is out of date.
+    await connect(peers, 8)
+    assert third.hung_up
+
+
+def test_who_dials_anew_is_heard_out_on_the_old_connection() -> None:
+    asyncio.run(move_over())
