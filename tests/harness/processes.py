@@ -63,6 +63,11 @@ def environment() -> dict[str, str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("RAFTD_", "RAFTCTL_"))}
     roots = dict.fromkeys(str(Path(module.__path__[0]).parent) for module in (raft, raftd))
     clean["PYTHONPATH"] = os.pathsep.join(roots)
+    # An installed daemon comes with its code compiled. Where the environment keeps Python from
+    # storing that, each start compiles a hundred modules anew, which takes longer than all else in
+    # it; so it is stored beside the packages, and not in the source tree.
+    clean.pop("PYTHONDONTWRITEBYTECODE", None)
+    clean["PYTHONPYCACHEPREFIX"] = str(Path(sys.prefix, "pycache"))
     return clean
 
 
