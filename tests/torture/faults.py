@@ -133,6 +133,28 @@ class KillAll(Kill):
         return self.scene.answering()
 
 
+class KillStarting(Kill):
+    """kill -9 of one node, and again several times while it starts and recovers."""
+
+    name = "kill while starting"
+    weight = 2.0
+    TIMES: ClassVar[int] = 3
+
+    def begin(self) -> None:
+        super().begin()
+        for _ in range(self.TIMES):
+            self.scene.revive(self.victims)
+            time.sleep(self.rng.uniform(0.1, 1.2))
+            self.died += self.scene.strike(self.victims)
+
+    def happened(self) -> bool:
+        return self.died == (1 + self.TIMES) * len(self.victims) > 0
+
+    @property
+    def hold(self) -> float:
+        return 0.05
+
+
 class Crash(Fault):
     """A node dies at a named place of its code; it is started again, and dies there again."""
 

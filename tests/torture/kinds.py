@@ -21,6 +21,7 @@ from tests.torture.faults import (
     KillAll,
     KillLeader,
     KillMajority,
+    KillStarting,
     Lag,
     Pause,
     PauseAll,
@@ -43,7 +44,7 @@ from tests.torture.membership import (
 )  # fmt: skip
 
 KINDS: Final[tuple[type[Fault], ...]] = (
-    Kill, KillLeader, KillMajority, KillAll, Crash, CrashMaking, CrashInstalling,
+    Kill, KillLeader, KillMajority, KillAll, KillStarting, Crash, CrashMaking, CrashInstalling,
     Pause, PauseLeader, PauseAll, Isolate, Split,
     Dumb, Hearing, Bridge, Ring, Scattered, Random, Flapping, HalfOpen, Choked, Slow, Drip,
     Transfer, Lag, Replace, Abort, AddRemove, Demote,
