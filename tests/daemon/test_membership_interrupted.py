@@ -37,6 +37,12 @@ def start(group: Cluster, *arguments: str) -> subprocess.Popen[str]:
     raise AssertionError(f"it did not wait: {running.communicate(timeout=30)}")
 
 
+def known(group: Cluster) -> set[int]:
+    """Return the members as the node knows them that is asked."""
+    found = configuration(group, ASKS)
+    return set() if found is None else {*found.voters, *found.learners}
+
+
 @pytest.mark.parametrize(
     ("command", "said", "voters"),
     [
@@ -59,6 +65,10 @@ def test_it_goes_on_or_says_how(command: tuple[str, ...], said: str, voters: lis
                 change(client, "begin", voters=voters)
             elif command[0] == "promote":
                 change(client, "add_learner", member=COMES)
+            if command[0] != "replace":
+                wait_for("it to be known where commands are given", lambda: COMES in known(group))
+            if command[0] == "promote":
+                same_configuration(group, (1, 2, 3))
             before = configuration(group, ASKS)
             with Writers(group, per_node=1, ids=[ASKS, GOES]) as writers:
                 group[COMES].signal(signal.SIGSTOP)
