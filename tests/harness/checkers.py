@@ -85,6 +85,10 @@ class Conf:
     new_voters: frozenset[int] | None = None
     new_learners: frozenset[int] = frozenset()
     begin: int = 0
+    marked: frozenset[int] = frozenset()
+    """Learners to be made voters when they have caught up; of C_new's, while joint."""
+    marked_before: frozenset[int] = frozenset()
+    """While joint: those of C_old, which a rollback brings back."""
 
     @property
     def joint(self) -> bool:
@@ -108,7 +112,8 @@ class Conf:
                 self.new_learners & self.voters,
                 self.learners,
             )
-        return tuple(tuple(sorted(group)) for group in groups)
+        marks = (self.marked, self.marked_before)
+        return tuple(tuple(sorted(group)) for group in (*groups, *marks))
 
     def quorums(self, old_alone: bool = False) -> tuple[frozenset[int], ...]:
         """The voter sets of which each needs its own majority."""
@@ -125,6 +130,8 @@ def canonical_of(state: ConfState) -> tuple[tuple[int, ...], ...]:
         tuple(state.voters_outgoing),
         tuple(state.learners_next),
         tuple(state.learners_outgoing),
+        tuple(state.promotable),
+        tuple(state.promotable_outgoing),
     )
 
 
@@ -183,8 +190,8 @@ def next_conf(conf: Conf, entry: Entry) -> Conf:
         if conf.new_voters is None:
             raise Violation("I10", f"{kind} committed at {entry.index} though nothing was joint")
         if kind == FINALIZE:
-            return Conf(conf.new_voters, conf.new_learners)
-        return Conf(conf.voters, conf.learners)
+            return Conf(conf.new_voters, conf.new_learners, marked=conf.marked & conf.new_learners)
+        return Conf(conf.voters, conf.learners, marked=conf.marked_before)
     if conf.joint:
         raise Violation("I10", f"{kind} committed at {entry.index} while joint")
     if kind == BEGIN and isinstance(change, ConfChange):
@@ -203,11 +210,12 @@ def next_conf(conf: Conf, entry: Entry) -> Conf:
         voters, learners = frozenset(now_voters), frozenset(now_learners)
     if not voters or voters & learners:
         return conf
+    marked = (conf.marked | promoted_later(entry)) & learners
     if kind == BEGIN:
-        return Conf(conf.voters, conf.learners, voters, learners, entry.index)
+        return Conf(conf.voters, conf.learners, voters, learners, entry.index, marked, conf.marked)
     if len(voters ^ conf.voters) > 1:
         raise Violation("I10", f"simple change at {entry.index} replaced more than one voter")
-    return Conf(voters, learners)
+    return Conf(voters, learners, marked=marked)
 
 
 # -- The model that clients' results are compared with -----------------------------------------

@@ -139,3 +139,13 @@ _found(
     ),
     needs={**_LIGHT, "crash_place": "light_sent", "more_faults": {"crash_at_point": 40.0}},
 )
+_found(
+    "marks-not-rolled-back",
+    "a rollback leaves the marks to promote as the change that is taken back had made them",
+    "I10",
+    (
+        "raft.progress.progress_set:ProgressSet.rollback_membership_change",
+        "self.promotable = self.promotable_outgoing",
+        "pass",
+    ),
+)
