@@ -1,0 +1,251 @@
+"""Details of log, acknowledgements and reads that generic mutation showed to be held by no test."""
+
+from __future__ import annotations
+
+import pytest
+
+from raft import (
+    InvariantViolation,
+    ProgressSet,
+    RaftLog,
+    ReadOnlyOption,
+    StateRole,
+    ViolatesContract,
+    _transfer,
+)
+from raft.eraftpb import (
+    AddNode,
+    ConfState,
+    Entry,
+    Message,
+    MsgAppend,
+    MsgAppendResponse,
+    MsgHeartbeat,
+    MsgHeartbeatResponse,
+    MsgReadIndex,
+    MsgReadIndexResp,
+    MsgSnapshot,
+    MsgTimeoutNow,
+)
+from raft.progress import Progress
+from raft.read_only import ReadOnly
+from tests.harness.builders import (
+    a_leader,
+    a_member,
+    a_snapshot,
+    a_storage,
+    change_entry,
+    entries_of,
+    of_type,
+    only,
+    v1,
+)
+from tests.harness.network import Loop
+
+# The log.
+
+
+def test_only_what_differs_is_written_anew() -> None:
+    """The entries before the first that differs are on disk, and are not written again."""
+    member = a_member(terms=[1, 1, 1], term=2, commit=2)
+    message = entries_of([1, 2], 3)
+    out = member.receive(MsgAppend, 2, index=2, log_term=1, entries=message, commit=2)
+    assert only(of_type(out, MsgAppendResponse)).index == 4
+    assert member.log() == [(2, 1), (3, 1), (4, 2)]
+    assert [e.index for e in member.readies[-1].entries] == [4]
+
+
+def test_applied_zero_says_nothing() -> None:
+    log = RaftLog(a_storage(terms=[1, 1], commit=3))
+    log.committed = 3
+    log.applied_to(3)
+    log.applied_to(0)
+    assert log.applied == 3
+
+
+def test_no_snapshot_beyond_the_commit_is_noted_as_persisted() -> None:
+    log = RaftLog(a_storage(terms=[1, 1, 1]))
+    log.committed, log.persisted = 2, 1
+    with pytest.raises(InvariantViolation):
+        log.maybe_persist_snap(3)
+    assert log.maybe_persist_snap(2)
+
+
+# Who has what.
+
+
+def test_commit_groups_need_both_majorities_while_joint() -> None:
+    prs = ProgressSet()
+    prs.restore_conf_state(
+        ConfState(voters=[4, 5], voters_outgoing=[1, 2], begin_index=2), lambda: Progress(1, 8)
+    )
+    prs.group_commit = True
+    for node_id, matched in {1: 9, 2: 9, 4: 5, 5: 5}.items():
+        prs.progress[node_id].matched = matched
+        prs.progress[node_id].commit_group_id = node_id
+    assert prs.maximal_committed_index() == (5, True)
+
+
+def test_what_commits_when_commit_groups_are_off_is_told_at_once() -> None:
+    leader = a_leader()
+    leader.raft.assign_commit_groups([(1, 1), (2, 1), (3, 1)])
+    leader.raft.enable_group_commit(True)
+    leader.raft.assign_commit_groups([(3, 2)])
+    leader.propose(b"x")
+    leader.receive(MsgAppendResponse, 2, index=3)
+    assert leader.committed == 2
+    leader.raft.enable_group_commit(False)
+    assert leader.committed == 3
+    assert [m.commit for m in of_type(leader.pump(), MsgAppend)] == [3, 3]
+
+
+def test_what_commits_by_another_group_is_told_at_once() -> None:
+    leader = a_leader()
+    leader.raft.assign_commit_groups([(1, 1), (2, 1), (3, 2)])
+    leader.raft.enable_group_commit(True)
+    leader.propose(b"x")
+    leader.receive(MsgAppendResponse, 2, index=3)
+    assert leader.committed == 2
+    leader.raft.assign_commit_groups([(2, 3)])
+    assert leader.committed == 3
+    assert [m.commit for m in of_type(leader.pump(), MsgAppend)] == [3, 3]
+
+
+def test_no_node_may_be_put_into_no_commit_group() -> None:
+    leader = a_leader()
+    with pytest.raises(ViolatesContract):
+        leader.raft.assign_commit_groups([(1, 1), (2, 0)])
+    assert leader.raft.prs.progress[1].commit_group_id == 0
+
+
+def test_a_snapshot_that_is_not_installed_proves_nothing_of_the_log() -> None:
+    """Only what is committed is known to agree with the leader's log."""
+    member = a_member(terms=[1, 1, 1], term=2, commit=2)
+    strangers = a_snapshot(7, 2, ((2, 3), ()))
+    out = member.receive(MsgSnapshot, 2, snapshot=strangers)
+    assert only(of_type(out, MsgAppendResponse)).index == 2
+    assert member.log() == [(2, 1), (3, 1), (4, 1)]
+
+
+def test_a_commit_index_is_written_once_and_with_entries_only() -> None:
+    leader = a_leader(voters=[1], learners=[2])
+    leader.node.propose(b"", b"x")
+    rd = leader.node.ready()
+    leader.storage.wl().append(rd.entries)
+    light = leader.node.advance_append(rd)
+    assert light.commit_index == 3
+    leader.node.advance_apply()
+    leader.node.ping()
+    rd = leader.node.ready()
+    assert [m.msg_type for m in rd.messages] == [MsgHeartbeat]
+    assert rd.hs is None
+
+
+def test_a_follower_counts_nobody_not_even_itself() -> None:
+    member = a_member()
+    member.receive(MsgAppend, 2, term=2, index=1, log_term=1, entries=entries_of([2]))
+    assert member.raft.raft_log.persisted == 2
+    assert member.raft.prs.progress[1].matched == 1
+
+
+def test_a_leader_does_not_count_itself_for_an_entry_that_was_replaced() -> None:
+    leader = a_leader(loop=Loop.ASYNC)
+    leader.syncs_at_once = False
+    leader.propose(b"x")
+    leader.raft.on_persist_entries(leader.last_index, leader.term - 1)
+    assert leader.raft.prs.progress[1].matched == leader.last_index - 1
+    leader.raft.on_persist_entries(leader.last_index, leader.term)
+    assert leader.raft.prs.progress[1].matched == leader.last_index
+
+
+def test_an_answered_read_is_no_append_to_copy() -> None:
+    """It has one entry too, and may be of the very index that the next append follows."""
+    leader = a_leader()
+    out = leader.receive(MsgReadIndex, 2, term=0, entries=[Entry(data=b"r")])
+    context = of_type(out, MsgHeartbeat)[0].context
+    leader.node.step(
+        Message(msg_type=MsgHeartbeatResponse, to=1, from_=3, term=2, context=context, commit=2)
+    )
+    assert [m.msg_type for m in leader.raft.msgs] == [MsgReadIndexResp]
+    leader.node.propose(b"", b"x")
+    out = leader.pump()
+    assert only(of_type(out, MsgReadIndexResp)).index == 2
+    assert [(m.to, m.index) for m in of_type(out, MsgAppend)] == [(2, 2), (3, 2)]
+
+
+# Time and roles.
+
+
+def test_a_new_leaders_heartbeats_start_with_its_leadership() -> None:
+    leader = a_leader(heartbeat_tick=3)
+    leader.tick(2)
+    assert of_type(leader.tick(), MsgHeartbeat)
+    leader.tick(2)
+    leader.raft.become_follower(leader.term, 0)
+    leader.lead()
+    assert of_type(leader.tick(2), MsgHeartbeat) == []
+    assert of_type(leader.tick(), MsgHeartbeat)
+
+
+def test_who_takes_over_waits_for_all_changes_before_it() -> None:
+    """Told to take over with two changes to apply, it campaigns after the second, not never."""
+    member = a_member()
+    member.applies = False
+    entries = [change_entry(v1(AddNode, 4), 2, 2), change_entry(v1(AddNode, 5), 3, 2)]
+    member.receive(MsgAppend, 2, term=2, index=1, log_term=1, entries=entries, commit=3)
+    member.receive(MsgTimeoutNow, 2)
+    assert member.state is StateRole.Follower
+    first, second = member.unapplied
+    for entry in (first, second):
+        assert member.state is StateRole.Follower
+        member.node.apply_conf_entry(entry)
+        member.node.advance_apply_to(entry.index)
+    assert member.state is StateRole.Candidate
+
+
+def test_what_a_rollback_would_bring_back_is_forgotten_with_the_joint_state() -> None:
+    prs = ProgressSet()
+    joint = ConfState(
+        voters=[1, 3], voters_outgoing=[1, 2], learners_outgoing=[4], promotable_outgoing=[4]
+    )
+    prs.restore_conf_state(joint, lambda: Progress(1, 8))
+    assert prs.promotable_outgoing == {4}
+    prs.restore_conf_state(
+        ConfState(voters=[1], voters_outgoing=[2], promotable_outgoing=[9]), lambda: Progress(1, 8)
+    )
+    assert prs.promotable_outgoing == frozenset()
+    prs.restore_conf_state(joint, lambda: Progress(1, 8))
+    prs.finalize_membership_change()
+    assert prs.promotable_outgoing == frozenset()
+
+
+def test_no_successor_is_one_not_heard_of() -> None:
+    leader = a_leader(voters=[1, 2, 3])
+    leader.node.propose_membership_change(([2, 3], []), auto_finalize=False)
+    leader.pump()
+    leader.receive(MsgAppendResponse, 2, index=3)
+    progress = leader.raft.prs.progress
+    assert progress[2].matched > progress[3].matched
+    progress[2].recent_active = False
+    assert _transfer.best_successor(leader.raft) == 3
+
+
+# Reads.
+
+
+def test_no_read_round_is_made_and_no_lease_held_at_the_start() -> None:
+    read_only = ReadOnly(ReadOnlyOption.LeaseBased)
+    assert (read_only.rounds_made, read_only.lease_until) == (0, 0)
+
+
+def test_there_is_no_lease_before_the_first_tick() -> None:
+    leader = a_leader(check_quorum=True, read_only_option=ReadOnlyOption.LeaseBased)
+    leader.node.read_index(b"r")
+    leader.pump()
+    assert leader.reads == []
+
+
+def test_a_leader_alone_has_a_lease_by_its_own_word() -> None:
+    leader = a_leader(voters=[1], check_quorum=True, read_only_option=ReadOnlyOption.LeaseBased)
+    leader.tick()
+    assert leader.raft.read_only.lease_until > leader.raft.ticks
