@@ -235,7 +235,7 @@ def test_no_successor_is_one_not_heard_of() -> None:
 
 def test_no_read_round_is_made_and_no_lease_held_at_the_start() -> None:
     read_only = ReadOnly(ReadOnlyOption.LeaseBased)
-    assert (read_only.rounds_made, read_only.lease_until) == (0, 0)
+    assert (read_only.rounds_made, read_only.lease_until, read_only.lease_usable) == (0, 0, True)
 
 
 def test_there_is_no_lease_before_the_first_tick() -> None:
@@ -249,3 +249,11 @@ def test_a_leader_alone_has_a_lease_by_its_own_word() -> None:
     leader = a_leader(voters=[1], check_quorum=True, read_only_option=ReadOnlyOption.LeaseBased)
     leader.tick()
     assert leader.raft.read_only.lease_until > leader.raft.ticks
+
+
+def test_a_snapshot_from_before_this_log_is_passed_over() -> None:
+    member = a_member(terms=[1, 1, 1, 1], commit=5, applied=5)
+    member.compact(4)
+    out = member.receive(MsgSnapshot, 2, snapshot=a_snapshot(2))
+    assert only(of_type(out, MsgAppendResponse)).index == 5
+    assert (member.committed, member.last_index) == (5, 5)

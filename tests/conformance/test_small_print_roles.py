@@ -1,0 +1,169 @@
+"""Details of roles and membership that generic mutation showed to be held by no test."""
+
+from __future__ import annotations
+
+import pytest
+
+from raft import ReadOnlyOption, StateRole, _membership
+from raft.eraftpb import (
+    AddLearnerNode,
+    AddNode,
+    MsgAppend,
+    MsgAppendResponse,
+    MsgHeartbeat,
+    MsgTimeoutNow,
+    RemoveNode,
+)
+from tests.harness.builders import (
+    a_leader,
+    a_member,
+    a_storage,
+    change_entry,
+    of_type,
+    v1,
+)
+from tests.harness.network import Member
+
+# Elections.
+
+
+def test_each_question_of_a_pre_candidate_draws_another_timeout() -> None:
+    member = a_member(pre_vote=True)
+    drawn = set()
+    for _ in range(8):
+        member.campaign()
+        assert member.state is StateRole.PreCandidate
+        drawn.add(member.raft.randomized_election_timeout)
+    assert len(drawn) > 1
+
+
+@pytest.mark.parametrize("term", [0, 1])
+def test_only_who_was_up_before_keeps_quiet_for_a_lease(term: int) -> None:
+    member = a_member(check_quorum=True, read_only_option=ReadOnlyOption.LeaseBased)
+    member.storage.wl().mut_hard_state().term = term
+    member.storage.wl().mut_hard_state().commit = term
+    assert member._start().raft.quiet_until == (10 if term else 0)
+
+
+# Handing over.
+
+
+def test_who_may_not_lead_when_asked_does_not_take_over_later() -> None:
+    """A learner is asked by mistake; what makes it a voter afterwards is no leave to campaign."""
+    member = a_member(voters=[2, 3], learners=[1])
+    member.receive(MsgHeartbeat, 2)
+    member.receive(MsgTimeoutNow, 2)
+    entry = change_entry(v1(AddNode, 1), 2, 1)
+    member.receive(MsgAppend, 2, index=1, log_term=1, entries=[entry], commit=2)
+    assert member.raft.prs.voter_ids() == {1, 2, 3}
+    assert member.state is StateRole.Follower
+
+
+def test_a_change_of_others_does_not_end_a_hand_over() -> None:
+    leader = a_leader()
+    leader.node.propose_conf_change(b"", v1(AddNode, 4))
+    leader.pump()
+    leader.node.transfer_leader(2)
+    leader.receive(MsgAppendResponse, 3, index=3)
+    assert leader.raft.prs.voter_ids() == {1, 2, 3, 4}
+    assert leader.raft.lead_transferee == 2
+
+
+# Membership.
+
+
+def test_followers_do_not_bid_farewell() -> None:
+    member = a_member(voters=[1, 2, 3, 4])
+    entry = change_entry(v1(RemoveNode, 4), 2, 2)
+    out = member.receive(MsgAppend, 2, term=2, index=1, log_term=1, entries=[entry], commit=2)
+    assert member.raft.prs.voter_ids() == {1, 2, 3}
+    assert {m.msg_type for m in out} == {MsgAppendResponse}
+
+
+def test_a_leader_that_has_left_sends_no_entries_any_more() -> None:
+    leader = a_leader()
+    leader.node.propose_conf_change(b"", v1(RemoveNode, 1))
+    leader.pump()
+    out = leader.receive(MsgAppendResponse, 2, index=3)
+    assert leader.state is StateRole.Follower
+    assert [m.to for m in of_type(out, MsgTimeoutNow)] == [2]
+    assert not any(progress.is_paused() for _, progress in leader.raft.prs.iter())
+
+
+def a_leader_that_removed(node_id: int) -> Member:
+    """A leader of 1, 2 and `node_id` that has just removed the latter."""
+    leader = a_leader(voters=[1, 2, node_id], allow_removed_ids=True)
+    leader.node.propose_conf_change(b"", v1(RemoveNode, node_id))
+    leader.pump()
+    leader.receive(MsgAppendResponse, 2, index=leader.last_index)
+    assert leader.raft.prs.removed == {node_id}
+    return leader
+
+
+def test_who_is_brought_back_by_a_joint_change_counts_as_removed_no_more() -> None:
+    leader = a_leader_that_removed(3)
+    leader.node.propose_membership_change(([1, 2, 3], []))
+    leader.pump()
+    for _ in range(2):
+        for node_id in (2, 3):
+            leader.receive(MsgAppendResponse, node_id, index=leader.last_index)
+    assert not leader.raft.is_in_membership_change()
+    assert leader.raft.prs.voter_ids() == {1, 2, 3}
+    assert leader.raft.prs.removed == frozenset()
+
+
+def test_no_change_is_passed_over_where_a_page_of_the_log_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_membership, "_SCAN_PAGE_BYTES", 1)
+    storage = a_storage()
+    changes = [change_entry(v1(AddLearnerNode, 4 + at), 2 + at, 1) for at in range(4)]
+    with storage.wl() as core:
+        core.append(changes)
+    member = a_member()
+    member.storage = storage
+    assert [one.index for one in member._start().raft.membership_log] == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("ticks", [3, 4])
+def test_a_round_counts_if_it_takes_less_than_its_time(ticks: int) -> None:
+    """`catch_up_round_ticks` is the first duration that is too long, caught up or not."""
+    leader = a_leader(voters=[1, 2], learners=[3], catch_up_round_ticks=4)
+    raft = leader.raft
+    raft.prs.promotable = frozenset((3,))
+    raft.pending_conf_index = 99  # Something else is under way meanwhile.
+    leader.tick()
+    leader.propose(b"x")
+    leader.receive(MsgAppendResponse, 2, index=3)
+    leader.tick()  # The round that ends here has the new entry as the next one's target.
+    leader.tick(ticks)
+    assert raft.catch_up[3].caught_up is (ticks == 3)
+
+
+@pytest.mark.parametrize("ticks", [3, 4])
+def test_a_round_that_ends_in_its_last_tick_was_too_long(ticks: int) -> None:
+    leader = a_leader(voters=[1, 2], learners=[3], catch_up_round_ticks=4)
+    raft = leader.raft
+    raft.prs.promotable = frozenset((3,))
+    raft.pending_conf_index = 99
+    leader.tick()
+    leader.propose(b"x")
+    leader.receive(MsgAppendResponse, 2, index=3)
+    leader.tick()
+    leader.tick(ticks - 1)
+    leader.receive(MsgAppendResponse, 3, index=3)
+    leader.tick()
+    assert raft.catch_up[3].caught_up is (ticks == 3)
+
+
+def test_who_may_not_lead_when_all_is_applied_takes_over_no_more() -> None:
+    member = a_member(voters=[2, 3], learners=[1])
+    member.applies = False
+    first = change_entry(v1(AddLearnerNode, 9), 2, 1)
+    member.receive(MsgAppend, 2, index=1, log_term=1, entries=[first], commit=2)
+    member.receive(MsgTimeoutNow, 2)
+    member.apply_now()
+    second = change_entry(v1(AddNode, 1), 3, 1)
+    member.receive(MsgAppend, 2, index=2, log_term=1, entries=[second], commit=3)
+    assert member.raft.prs.voter_ids() == {1, 2, 3}
+    assert member.state is StateRole.Follower
