@@ -257,3 +257,33 @@ def test_a_snapshot_from_before_this_log_is_passed_over() -> None:
     out = member.receive(MsgSnapshot, 2, snapshot=a_snapshot(2))
     assert only(of_type(out, MsgAppendResponse)).index == 5
     assert (member.committed, member.last_index) == (5, 5)
+
+
+def test_peers_at_different_places_are_sent_different_entries() -> None:
+    """Both messages have one entry; the second is no copy of the first."""
+    leader = a_leader(max_size_per_msg=0)
+    for _ in range(4):
+        leader.propose(b"x")
+    for node_id, next_idx in ((2, 5), (3, 3)):
+        progress = leader.raft.prs.progress[node_id]
+        progress.become_probe()
+        progress.next_idx = next_idx
+    leader.raft.bcast_append()
+    sent = {m.to: (m.index, m.entries[0].index) for m in of_type(leader.pump(), MsgAppend)}
+    assert sent == {2: (4, 5), 3: (2, 3)}
+
+
+def test_commits_are_told_at_once_while_members_change() -> None:
+    """Else the change, and with it the new majority, would wait for the next heartbeat."""
+    leader = a_leader(skip_bcast_commit=True)
+    leader.applies = False
+    leader.propose(b"x")
+    assert of_type(leader.receive(MsgAppendResponse, 2, index=3), MsgAppend) == []
+    leader.applies = True
+    leader.apply_now()
+    leader.node.propose_conf_change(b"", v1(AddNode, 4))
+    leader.pump()
+    leader.applies = False
+    told = of_type(leader.receive(MsgAppendResponse, 2, index=4), MsgAppend)
+    assert {m.to for m in told} == {2, 3}
+    assert {m.commit for m in told} == {4}

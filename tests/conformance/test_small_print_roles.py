@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from raft import ReadOnlyOption, StateRole, _membership
+from raft import ReadOnlyOption, StateRole, ViolatesContract, _membership
 from raft.eraftpb import (
     AddLearnerNode,
     AddNode,
+    BeginMembershipChange,
+    ConfChange,
+    ConfState,
+    EntryConfChange,
+    FinalizeMembershipChange,
     MsgAppend,
     MsgAppendResponse,
     MsgHeartbeat,
     MsgTimeoutNow,
     RemoveNode,
 )
+from raft.storage import GetEntriesContext
 from tests.harness.builders import (
     a_leader,
     a_member,
@@ -167,3 +173,78 @@ def test_who_may_not_lead_when_all_is_applied_takes_over_no_more() -> None:
     member.receive(MsgAppend, 2, index=2, log_term=1, entries=[second], commit=3)
     assert member.raft.prs.voter_ids() == {1, 2, 3}
     assert member.state is StateRole.Follower
+
+
+def test_a_finalize_has_no_context_of_an_earlier_leadership() -> None:
+    leader = a_leader()
+    leader.node.propose_membership_change(([1, 2], []))
+    leader.pump()
+    leader.node.transfer_leader(2)
+    leader.receive(MsgAppendResponse, 3, index=3)
+    assert leader.raft.is_in_membership_change()
+    leader.node.propose_finalize(b"mine")
+    leader.raft.become_follower(leader.term, 0)
+    leader.lead(acknowledged=False)
+    leader.pump()
+    last = leader.raft.raft_log.all_entries()[-1]
+    assert (last.entry_type, last.term) == (EntryConfChange, leader.term)
+    assert ConfChange.FromString(last.data).change_type == FinalizeMembershipChange
+    assert last.context == b""
+
+
+def test_only_a_begin_begins() -> None:
+    leader = a_leader()
+    target = ConfState(voters=[1, 2, 3, 4])
+    change = v1(AddNode, 4, configuration=target, start_index=3)
+    with pytest.raises(ViolatesContract):
+        leader.raft.begin_membership_change(change)
+    assert not leader.raft.is_in_membership_change()
+
+
+def test_entries_fetched_for_a_leader_that_stepped_down_are_not_sent() -> None:
+    """It may have stepped down in the very term it asked for them in."""
+    leader = a_leader()
+    context = GetEntriesContext(can_async=True, to=2, term=leader.term, aggressively=False)
+    leader.raft.become_follower(leader.term, 0)
+    leader.node.on_entries_fetched(context)
+    assert of_type(leader.pump(), MsgAppend) == []
+
+
+def test_a_leader_that_stays_though_it_has_left_names_no_heir() -> None:
+    leader = a_leader(step_down_on_removal=False)
+    leader.node.propose_membership_change(([2, 3], []))
+    leader.pump()
+    leader.receive(MsgAppendResponse, 2, index=3)
+    leader.tick(20)  # Handing over before it proposes the Finalize comes to nothing.
+    out = []
+    for node_id in (2, 3):
+        out += leader.receive(MsgAppendResponse, node_id, index=4)
+    assert leader.leads
+    assert not leader.raft.is_in_membership_change()
+    assert 1 not in leader.raft.prs.progress
+    assert of_type(out, MsgTimeoutNow) == []
+
+
+def test_a_promotion_is_a_pending_change_like_any_other() -> None:
+    leader = a_leader(voters=[1, 2], learners=[3])
+    leader.raft.prs.promotable = frozenset((3,))
+    assert not leader.raft.has_pending_conf()
+    leader.tick(3)
+    assert leader.last_index == 3
+    assert leader.raft.has_pending_conf()
+
+
+def test_who_is_new_is_probed_as_soon_as_the_group_is_joint() -> None:
+    leader = a_leader()
+    leader.node.propose_membership_change(([1, 2, 4], []), auto_finalize=False)
+    leader.pump()
+    out = leader.receive(MsgAppendResponse, 2, index=3)
+    assert leader.raft.is_in_membership_change()
+    assert 4 in {m.to for m in of_type(out, MsgAppend)}
+
+
+def test_the_index_of_a_begin_may_be_told_instead_of_carried() -> None:
+    leader = a_leader()
+    change = v1(BeginMembershipChange, configuration=ConfState(voters=[1, 2, 3, 4]))
+    leader.raft.begin_membership_change(change, 2)
+    assert leader.raft.prs.begin_index == 2
