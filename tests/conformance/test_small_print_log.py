@@ -287,3 +287,57 @@ def test_commits_are_told_at_once_while_members_change() -> None:
     told = of_type(leader.receive(MsgAppendResponse, 2, index=4), MsgAppend)
     assert {m.to for m in told} == {2, 3}
     assert {m.commit for m in told} == {4}
+
+
+def test_answers_of_strangers_are_passed_over() -> None:
+    """`RawNode` refuses them by name; the core, asked directly, has nothing to do with them."""
+    leader = a_leader()
+    for msg_type in (MsgAppendResponse, MsgHeartbeatResponse):
+        leader.raft.step(Message(msg_type=msg_type, to=1, from_=9, term=2, index=2))
+    assert leader.pump() == []
+
+
+def test_a_heartbeats_answer_frees_no_window_that_is_not_full() -> None:
+    leader = a_leader(max_inflight_msgs=4)
+    leader.propose(b"x")
+    window = leader.raft.prs.progress[2].ins
+    assert window.count == 1
+    leader.heard(2)
+    assert window.count == 1
+
+
+def test_a_change_the_leader_makes_itself_counts_as_uncommitted() -> None:
+    leader = a_leader(voters=[1, 2], learners=[3], max_uncommitted_size=100)
+    leader.raft.prs.promotable = frozenset((3,))
+    leader.tick(3)
+    entry = leader.raft.raft_log.all_entries()[-1]
+    assert leader.raft.uncommitted_size == len(entry.data) > 0
+    leader.receive(MsgAppendResponse, 2, index=3)
+    assert leader.raft.uncommitted_size == 0
+
+
+def test_what_was_committed_by_one_group_alone_is_not_consistent() -> None:
+    leader = a_leader()
+    leader.propose(b"x")
+    leader.receive(MsgAppendResponse, 2, index=3)
+    leader.raft.assign_commit_groups([(1, 1), (2, 1), (3, 2)])
+    leader.raft.enable_group_commit(True)
+    assert leader.raft.check_group_commit_consistent() is False
+    leader.receive(MsgAppendResponse, 3, index=3)
+    assert leader.raft.check_group_commit_consistent() is True
+
+
+def test_a_context_of_another_length_confirms_no_read() -> None:
+    leader = a_leader()
+    leader.node.read_index(b"r")
+    sent = of_type(leader.pump(), MsgHeartbeat)[0].context
+    leader.heard(2, sent.rstrip(b"\0"))
+    assert leader.reads == []
+    leader.heard(2, sent)
+    assert len(leader.reads) == 1
+
+
+def test_an_expired_lease_is_over_in_the_first_tick_too() -> None:
+    read_only = ReadOnly(ReadOnlyOption.LeaseBased)
+    read_only.expire_lease()
+    assert read_only.lease_until == 0

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from raft import ReadOnlyOption, StateRole, ViolatesContract, _membership
+from raft import (
+    ConfChangeError,
+    Progress,
+    ProgressSet,
+    ReadOnlyOption,
+    StateRole,
+    ViolatesContract,
+    _membership,
+)
 from raft.eraftpb import (
     AddLearnerNode,
     AddNode,
@@ -248,3 +256,88 @@ def test_the_index_of_a_begin_may_be_told_instead_of_carried() -> None:
     change = v1(BeginMembershipChange, configuration=ConfState(voters=[1, 2, 3, 4]))
     leader.raft.begin_membership_change(change, 2)
     assert leader.raft.prs.begin_index == 2
+
+
+def test_a_hand_over_waits_until_the_target_has_everything() -> None:
+    leader = a_leader()
+    for _ in range(2):
+        leader.propose(b"x")
+    leader.node.transfer_leader(2)
+    leader.pump()
+    assert of_type(leader.receive(MsgAppendResponse, 2, index=3), MsgTimeoutNow) == []
+    assert of_type(leader.receive(MsgAppendResponse, 2, index=4), MsgTimeoutNow)
+
+
+def test_rounds_of_catching_up_are_counted_up_to_their_number() -> None:
+    leader = a_leader(voters=[1, 2], learners=[3], catch_up_rounds=2)
+    leader.raft.prs.promotable = frozenset((3,))
+    leader.raft.pending_conf_index = 99
+    rounds = []
+    for _ in range(4):
+        leader.tick()
+        rounds.append(leader.raft.catch_up[3].round)
+    assert rounds == [2, 1, 2, 1]
+
+
+def test_a_change_of_others_does_not_let_a_learner_begin_anew() -> None:
+    leader = a_leader(voters=[1, 2], learners=[3, 4], catch_up_round_ticks=4)
+    leader.raft.prs.promotable = frozenset((3, 4))
+    leader.node.propose_conf_change(b"", v1(RemoveNode, 4))
+    leader.tick()
+    rounds = leader.raft.catch_up[3]
+    leader.receive(MsgAppendResponse, 2, index=3)
+    assert leader.raft.prs.learner_ids() == {3}
+    assert leader.raft.catch_up == {3: rounds}
+
+
+def test_the_heir_is_one_that_was_heard_of() -> None:
+    leader = a_leader()
+    leader.node.propose_conf_change(b"", v1(RemoveNode, 1))
+    leader.pump()
+    leader.applies = False
+    for node_id in (2, 3):
+        leader.receive(MsgAppendResponse, node_id, index=3)
+    leader.raft.prs.progress[2].recent_active = False
+    assert [m.to for m in of_type(leader.apply_now(), MsgTimeoutNow)] == [3]
+
+
+def test_no_campaign_by_the_old_voters_while_a_leader_may_read_by_its_lease() -> None:
+    member = a_member(check_quorum=True, read_only_option=ReadOnlyOption.LeaseBased)
+    begin = v1(
+        BeginMembershipChange,
+        configuration=ConfState(voters=[1, 4, 5]),
+        start_index=2,
+        hold=True,
+    )
+    entry = change_entry(begin, 2, 2)
+    member.receive(MsgAppend, 2, term=2, index=1, log_term=1, entries=[entry], commit=2)
+    assert member.raft.is_in_membership_change()
+    with pytest.raises(ConfChangeError, match="lease"):
+        member.node.campaign_for_rollback()
+    assert member.state is StateRole.Follower
+
+
+def test_the_index_of_a_finalize_may_be_told() -> None:
+    leader = a_leader()
+    leader.node.propose_membership_change(([1, 2], []), auto_finalize=False)
+    leader.pump()
+    leader.receive(MsgAppendResponse, 2, index=3)
+    leader.raft.finalize_membership_change(v1(FinalizeMembershipChange), 7)
+    assert leader.raft.prs.config_index == 7
+
+
+def test_who_is_removed_by_hand_has_left_the_group_too() -> None:
+    raft = a_leader().raft
+    raft.remove_node(3)
+    assert raft.prs.removed == {3}
+    raft.add_node(4)
+    assert raft.prs.removed == {3}
+    raft.add_node(3)
+    assert raft.prs.removed == frozenset()
+
+
+def test_a_learner_made_a_voter_decides_at_once() -> None:
+    prs = ProgressSet()
+    prs.restore_conf_state(ConfState(voters=[1], learners=[2]), lambda: Progress(1, 8))
+    prs.promote_learner(2)
+    assert prs.deciding_voters() == {1, 2}
