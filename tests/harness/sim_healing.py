@@ -26,6 +26,7 @@ class Healing:
         """Heal a majority of every configuration that counts, and wait for all to be well."""
         world, settings = self.world, self.settings
         self.run.calm = True
+        self._start_all()
         chosen = self._choose_survivors()
         everyone = list(world.nodes)
         self.run.excluded = frozenset(everyone) - chosen
@@ -64,6 +65,17 @@ class Healing:
         max_timeout = 2 * settings.election_tick * settings.tick_ms
         deadline = self.run.now + 60 * max_timeout + 3000.0
         self._converge(chosen, floor, answered, deadline)
+
+    def _start_all(self) -> None:
+        """Let those that are down show what they still know: less, maybe, than before the crash.
+
+        The commit index is not flushed for its own sake. Who had applied a Finalize may be joint
+        again, and then needs a majority of C_old although everyone else has left it.
+        """
+        for node_id, node in self.world.nodes.items():
+            if not node.up:
+                self.world.operate(node_id, "disarm")
+                self.world.start(node_id)
 
     def _choose_survivors(self) -> frozenset[int]:
         world, rng = self.world, self.rng
