@@ -28,6 +28,7 @@ from raft.eraftpb import (
     MsgTimeoutNow,
 )
 from raft.progress import Progress
+from raft.progress.quorum import committed_by_groups
 from raft.read_only import ReadOnly
 from tests.harness.builders import (
     a_leader,
@@ -341,3 +342,83 @@ def test_an_expired_lease_is_over_in_the_first_tick_too() -> None:
     read_only = ReadOnly(ReadOnlyOption.LeaseBased)
     read_only.expire_lease()
     assert read_only.lease_until == 0
+
+
+def test_a_change_of_leader_alone_makes_a_node_ready() -> None:
+    member = a_member()
+    member.receive(MsgHeartbeat, 2)
+    assert not member.node.has_ready()
+    member.raft.forget_leader()
+    assert member.node.has_ready()
+    assert member.node.ready().ss is not None
+
+
+def test_a_probe_that_proves_what_was_known_lets_the_rest_go_out() -> None:
+    leader = a_leader()
+    progress = leader.raft.prs.progress[2]
+    progress.become_probe()
+    progress.pause()
+    leader.propose(b"x")
+    progress.resume()
+    sent = only(of_type(leader.receive(MsgAppendResponse, 2, index=2), MsgAppend))
+    assert (sent.to, [entry.index for entry in sent.entries]) == (2, [3])
+
+
+def test_a_read_by_its_round_never_counts_as_one_by_a_lease() -> None:
+    leader = a_leader(check_quorum=True)
+    leader.node.read_index(b"first")
+    context = of_type(leader.pump(), MsgHeartbeat)[0].context
+    assert leader.raft.read_only.rounds_made == 1
+    leader.heard(2, context)
+    assert len(leader.reads) == 1
+    leader.node.read_index(b"second")
+    leader.pump()
+    assert len(leader.reads) == 1
+    assert leader.raft.read_only.rounds_made == 2
+
+
+def test_one_of_both_majorities_decided_by_groups_is_decided_by_groups() -> None:
+    prs = ProgressSet()
+    prs.restore_conf_state(
+        ConfState(voters=[4, 5], voters_outgoing=[1, 2], begin_index=2), lambda: Progress(1, 8)
+    )
+    prs.group_commit = True
+    for node_id, group in {1: 1, 2: 2, 4: 3, 5: 3}.items():
+        prs.progress[node_id].matched = 5
+        prs.progress[node_id].commit_group_id = group
+    assert prs.maximal_committed_index() == (5, True)
+
+
+def test_commit_groups_do_not_replace_the_majority() -> None:
+    matched = {1: 9, 2: 8, 3: 7, 4: 6, 5: 5}
+    group = {1: 1, 2: 2, 3: 1, 4: 1, 5: 1}
+    assert committed_by_groups(frozenset(matched), matched.__getitem__, group.__getitem__) == (
+        7,
+        True,
+    )
+
+
+def test_whoever_asks_for_a_snapshot_acknowledges_what_it_has_first() -> None:
+    member = a_member()
+    member.receive(MsgAppend, 2, term=2, index=1, log_term=1, entries=entries_of([2]))
+    assert member.committed == 1
+    member.node.request_snapshot(9)
+    answers = of_type(member.pump(), MsgAppendResponse)
+    assert [(m.reject, m.index) for m in answers] == [(False, 2), (True, 1)]
+
+
+def test_an_append_that_only_tells_of_a_commit_is_not_answered() -> None:
+    member = a_member()
+    member.receive(MsgAppend, 2, term=2, index=1, log_term=1, entries=entries_of([2]))
+    out = member.receive(MsgAppend, 2, index=2, log_term=2, commit=2, news=True)
+    assert member.committed == 2
+    assert out == []
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_snapshot_that_was_asked_for_is_asked_for_no_more_once_it_ended(failed: bool) -> None:
+    progress = Progress(5, 8)
+    progress.pending_request_snapshot = 4
+    progress.become_snapshot(4)
+    progress.snapshot_ended(failed=failed)
+    assert progress.pending_request_snapshot == 0

@@ -6,6 +6,8 @@ import pytest
 
 from raft import (
     ConfChangeError,
+    ConfigInvalid,
+    Configuration,
     Progress,
     ProgressSet,
     ReadOnlyOption,
@@ -24,8 +26,10 @@ from raft.eraftpb import (
     MsgAppend,
     MsgAppendResponse,
     MsgHeartbeat,
+    MsgRequestVote,
     MsgTimeoutNow,
     RemoveNode,
+    RollbackMembershipChange,
 )
 from raft.storage import GetEntriesContext
 from tests.harness.builders import (
@@ -341,3 +345,73 @@ def test_a_learner_made_a_voter_decides_at_once() -> None:
     prs.restore_conf_state(ConfState(voters=[1], learners=[2]), lambda: Progress(1, 8))
     prs.promote_learner(2)
     assert prs.deciding_voters() == {1, 2}
+
+
+def test_no_learner_is_promoted_before_the_leader_has_committed_anything() -> None:
+    leader = a_member(voters=[1, 2], learners=[3]).lead(acknowledged=False)
+    leader.raft.prs.promotable = frozenset((3,))
+    leader.receive(MsgAppendResponse, 3, index=2)
+    leader.tick(5)
+    assert leader.raft.catch_up[3].caught_up
+    assert leader.last_index == 2
+    leader.receive(MsgAppendResponse, 2, index=2)
+    leader.tick()
+    assert leader.last_index == 3
+
+
+def test_nothing_is_finalized_behind_a_rollback() -> None:
+    leader = a_leader()
+    leader.node.propose_membership_change(([1, 2], []))
+    leader.pump()
+    leader.node.transfer_leader(2)
+    leader.receive(MsgAppendResponse, 3, index=3)
+    assert leader.raft.is_in_membership_change()
+    leader.node.propose_rollback()
+    leader.pump()
+    leader.tick(10)  # The transfer is given up; the group would leave the joint state by itself.
+    kinds = [ConfChange.FromString(e.data).change_type for e in leader.raft.raft_log.entries(3)]
+    assert kinds == [BeginMembershipChange, RollbackMembershipChange]
+
+
+def test_while_joint_a_change_is_pending() -> None:
+    leader = a_leader()
+    leader.node.propose_membership_change(([1, 2], []), auto_finalize=False)
+    leader.pump()
+    leader.receive(MsgAppendResponse, 2, index=3)
+    assert leader.raft.pending_conf_index <= leader.raft.raft_log.applied
+    assert leader.raft.has_pending_conf()
+
+
+def test_a_follower_that_learns_of_a_commit_by_a_vote_keeps_its_leader() -> None:
+    member = a_member()
+    entry = change_entry(v1(AddNode, 4), 2, 2)
+    member.receive(MsgAppend, 2, term=2, index=1, log_term=1, entries=[entry])
+    member.applies = False
+    member.receive(MsgRequestVote, 3, index=1, log_term=1, commit=2, commit_term=2)
+    assert member.committed == 2
+    assert (member.state, member.raft.leader_id) == (StateRole.Follower, 2)
+
+
+def test_only_a_begin_is_told_where_it_starts() -> None:
+    leader = a_leader()
+    leader.node.propose_conf_change(b"", v1(AddNode, 4))
+    change = ConfChange.FromString(leader.raft.raft_log.all_entries()[-1].data)
+    assert change.start_index == 0
+
+
+def test_whom_a_node_follows_is_what_it_was_told() -> None:
+    raft = a_member().raft
+    raft.become_follower(9, 2)
+    assert (raft.term, raft.leader_id) == (9, 2)
+
+
+def test_configurations_differ_by_their_voters_too() -> None:
+    assert Configuration([1, 2], [3]) != Configuration([1], [3])
+    assert Configuration([1], [3]) != Configuration([1], [2])
+
+
+def test_a_begin_without_a_target_is_refused() -> None:
+    leader = a_leader()
+    with pytest.raises((ConfChangeError, ConfigInvalid)):
+        leader.raft.propose_membership_change(v1(BeginMembershipChange))
+    assert leader.last_index == 2
