@@ -216,7 +216,7 @@ def test_a_leader_that_was_stopped_does_not_read_by_a_lease_that_is_over() -> No
             threads, answers = asking(leader, 8, consistency="lease")
             wait_for_another(group, leader)
             with group.client(*others, timeout=20.0) as client:
-                client.kv.put("k", f"new {number}")
+                client.kv.put("k", f"new {number}", idempotency_key=f"new {number}")
             leader.signal(signal.SIGCONT)
             wait_for(
                 "it to lead no more",
@@ -255,7 +255,9 @@ def test_a_leader_that_is_cut_off_does_not_read_by_a_lease_that_is_over(
                 group.network.rule(between([leader.id], others), mode)
                 with group.client(*others, timeout=20.0) as client:
                     for _ in range(50):
-                        client.kv.put("k", str(acknowledged + 1))
+                        # With a key it is repeated when a leader lets go of it.
+                        number = str(acknowledged + 1)
+                        client.kv.put("k", number, idempotency_key=number)
                         acknowledged += 1
                 group.network.heal()
                 wait_for("the newest to be read there", lambda: readers.newest == acknowledged)  # noqa: B023
