@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from tests.harness.checkers import Violation, has_majority, held, next_conf, promoted_later
@@ -10,6 +11,19 @@ from tests.harness.sim_events import FLUSH
 
 if TYPE_CHECKING:
     from tests.harness.sim_run import Run
+
+
+def _with_promoted(voters: frozenset[int], marked: frozenset[int]) -> list[frozenset[int]]:
+    """The voters there may be when some of the `marked` learners have been promoted.
+
+    Which of them is for the leader to say, at any moment: those may be promoted that were caught up
+    before they were left out of the healing, and no others.
+    """
+    return [
+        voters.union(some)
+        for count in range(1, len(marked) + 1)
+        for some in combinations(sorted(marked), count)
+    ]
 
 
 class Healing:
@@ -94,9 +108,9 @@ class Healing:
             needed.extend(conf.quorums())
         needed.extend(self._quorums_to_come())
         for node in world.nodes.values():
-            # Who is promoted at any moment is needed from then on.
             promotable = frozenset(node.conf_state.promotable)
-            needed += [voters | promotable for voters in checker.conf.quorums()]
+            for voters in checker.conf.quorums():
+                needed += _with_promoted(voters, promotable)
         order = sorted(everyone)
         rng.shuffle(order)
         chosen = set(everyone)
@@ -124,7 +138,7 @@ class Healing:
                 if conf.joint and held(entry) and self.rng.random() < 0.5:
                     break
                 found.extend(conf.quorums())
-                found.append(conf.quorums()[-1] | promoted_later(entry))
+                found += _with_promoted(conf.quorums()[-1], promoted_later(entry))
         return found
 
     def _converge(self, chosen: frozenset[int], floor: int, answered: int, deadline: float) -> None:
