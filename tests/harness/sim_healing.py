@@ -228,7 +228,10 @@ class Healing:
             for node_id in sorted(
                 (world.nodes.keys() - self.run.excluded) & world.checker.conf.members()
             ):
-                world.start(node_id)  # One that was stopped too early: it is to be a member again.
+                if not world.nodes[node_id].up:
+                    # One that was stopped too early: it is to be a member again.
+                    world.start(node_id)
+                    self.run.links_change()
         leader = world.leader()
         if leader is None or leader.raft.raft_log.committed < world.checker.committed:
             self.leaderless += 1
@@ -268,3 +271,4 @@ class Healing:
         for node_id in sorted(departed):
             if world.nodes[node_id].up:
                 world.crash(node_id, KEEP_ALL)
+                self.run.links_change()
