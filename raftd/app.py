@@ -644,7 +644,8 @@ class Daemon:
             self.outbound.set_peers({})
             return
         state = self.node.raft.prs.to_conf_state()
-        self.outbound.set_peers(self.book.links(state, self._loop.time()))
+        links = self.book.links(state, self._loop.time(), self.peers.connections)
+        self.outbound.set_peers(links)
 
     def _unreachable(self, peer_id: int) -> None:
         # Told to the core after the present turn: it is in the middle of one.

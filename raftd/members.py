@@ -126,13 +126,19 @@ class AddressBook:
             return address
         return self._hints.get(node_id, "")
 
-    def links(self, state: ConfState, now: float) -> dict[int, str]:
+    def links(self, state: ConfState, now: float, callers: Iterable[int] = ()) -> dict[int, str]:
         """Return whom to hold a link to: every other member with a known address.
 
-        A node without a configuration yet links to whoever was named to it or has spoken to it:
-        its answers must get to the leader that adds it.
+        And every one of ``callers``, who hold a connection to this node, unless it has left: it may
+        lead by a configuration that this node has yet to hear of, and can only hear of by having
+        its answers get there. A node without a configuration yet links to whoever was named to it
+        or has spoken to it, for the same reason.
         """
-        ids = member_ids(state) or {*self.replicated, *self._hints}
+        ids = member_ids(state)
+        if ids:
+            ids |= set(callers) - set(state.removed)
+        else:
+            ids = {*self.replicated, *self._hints}
         return {
             node_id: address
             for node_id in sorted(ids)

@@ -91,6 +91,9 @@ class Peers:
         if hello.kind == Hello.SNAPSHOT:
             return self.snapshots.session(hello.node_id, connection)
         self._take_over(hello, connection)
+        if link is None:
+            # Not a member as far as this node knows; see `AddressBook.links`.
+            self._links_due()
         return PeerSession(self, hello.node_id, connection)
 
     def _take_over(self, hello: Hello, connection: Connection) -> None:
@@ -123,6 +126,8 @@ class Peers:
         for kept in (self.connections, self._former):
             if kept.get(peer_id) is connection:
                 del kept[peer_id]
+        if peer_id not in self.connections and peer_id not in self.book.replicated:
+            self._links_due()  # It was linked to as a caller only.
 
     def _struck(self, peer_id: int) -> None:
         connection = self.connections.get(peer_id)

@@ -576,9 +576,12 @@ class Outbound:
         self.on_refused = on_refused
         self.on_left_out = on_left_out
         self._leaving: dict[int, asyncio.TimerHandle] = {}
+        self._closed = False
 
     def set_peers(self, addresses: Mapping[int, str]) -> None:
         """Hold links to exactly these peers; one that is gone is kept for a few seconds."""
+        if self._closed:
+            return  # Connections that end with this node are told of after that.
         loop = asyncio.get_running_loop()
         for peer_id, address in addresses.items():
             if peer_id in self._leaving:
@@ -637,7 +640,8 @@ class Outbound:
         return link is not None and link.write((encode_frame(frame.SerializeToString()),))
 
     def close(self) -> None:
-        """Close all links."""
+        """Close all links, for good."""
+        self._closed = True
         for handle in self._leaving.values():
             handle.cancel()
         for link in [*self._links.values()]:

@@ -207,3 +207,26 @@ def test_an_address_that_leads_nowhere_cuts_nobody_off(group: Cluster) -> None:
             at_moved.wait("applied", index=index)
         change(client, "set_addr", member=moved, addr=group[moved].address)
     assert linked(group, leader)
+
+
+def test_who_lags_behind_a_change_answers_a_leader_that_came_by_it(group: Cluster) -> None:
+    """It has the majority's missing vote, and knows neither its leader nor where it listens."""
+    group.join(4, 1, 2)
+    with group.client(1, 2, timeout=30.0) as client:
+        _announced(group, 4)
+        if group.leader() == 3:
+            client.transfer_leader(1)
+        client.propose(b"before")
+        group[3].kill()
+        change(client, "change", voters=[1, 3, 4])
+        group[2].kill()
+        client.transfer_leader(4)
+        client.propose(b"led by 4")
+        group[1].kill()
+    group[3].start()
+    with group.client(4, timeout=30.0) as client:
+        client.propose(b"by 3 and 4 alone", "once")
+    group[1].start()
+    log = group.check_equal([1, 3, 4])
+    data = [entry.data for entry in log if entry.type == "normal"]
+    assert data == [b"before", b"led by 4", b"by 3 and 4 alone"]
