@@ -128,7 +128,10 @@ class Healing:
         found: list[frozenset[int]] = []
         for node_id in sorted(self.world.nodes):
             conf = checker.conf
-            for entry in self.world.nodes[node_id].disk.view.entries:
+            node = self.world.nodes[node_id]
+            # What a core has appended may not have been written yet.
+            entries = node.raft.raft_log.all_entries() if node.up else node.disk.view.entries
+            for entry in entries:
                 if not entry.entry_type or entry.index <= checker.committed:
                     continue
                 try:
