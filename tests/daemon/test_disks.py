@@ -11,6 +11,7 @@ import contextlib
 import os
 import resource
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,34 @@ def fill(node: Node, leave: int = 0) -> Path:
                 stream.seek(0, os.SEEK_END)
                 stream.write(bytes(4096))
     return filler
+
+
+@contextlib.contextmanager
+def kept_full(node: Node, leave: int) -> Iterator[None]:
+    """Leave no more than ``leave`` bytes free, also of what the node gives back meanwhile.
+
+    A store deletes what it has merged or flushed some time later, megabytes of it.
+    """
+    done = threading.Event()
+    filler = fill(node, leave=leave)
+
+    def go_on() -> None:
+        with filler.open("r+b", buffering=0) as stream:
+            while not done.wait(0.005):
+                found = os.fstatvfs(stream.fileno())
+                more = found.f_bavail * found.f_frsize - leave
+                if more > 0:
+                    with contextlib.suppress(OSError):
+                        os.posix_fallocate(stream.fileno(), os.fstat(stream.fileno()).st_size, more)
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        filler.unlink()
 
 
 def stopped_by_its_disk(node: Node, *words: str) -> None:
@@ -154,13 +183,12 @@ def test_a_snapshot_that_has_no_room_costs_the_snapshot_alone(
         with group[1].client(30.0) as client:
             for number in range(puts):
                 client.kv.put(f"big-{number}", os.urandom(900_000))
-            filler = fill(group[1], leave=leave)
-            with pytest.raises(AdminError) as caught:
-                client.snapshot_create()
-            assert caught.value.code == "QUOTA"
-            assert list(folder.iterdir()) == []
-            assert client.kv.get("big-1") is not None
-            filler.unlink()
+            with kept_full(group[1], leave):
+                with pytest.raises(AdminError) as caught:
+                    client.snapshot_create()
+                assert caught.value.code == "QUOTA"
+                assert list(folder.iterdir()) == []
+                assert client.kv.get("big-1") is not None
             assert client.snapshot_create().snapshot.bytes > puts * 900_000
 
 
@@ -185,16 +213,15 @@ def test_a_snapshot_that_has_no_room_where_it_arrives_is_given_up_and_comes_agai
                 proxy.hold_from = 512 * 1024
                 client.member_add_learner(2, node.address)
                 wait_for("some of it", lambda: proxy.carried == 512 * 1024 and proxy.holding)
-                filler = fill(node, leave=100_000)
-                attempts = proxy.attempts
-                proxy.hold_from = None
-                # The first attempt finds the disk full; the next is not even begun.
-                wait_for("it to be tried again", lambda: proxy.attempts > attempts)
-                assert list((node.data_dir / "snapshots").iterdir()) == []
-                status = node.status()
-                assert status is not None, "it goes on without"
-                assert status.applied == 0
-                filler.unlink()
+                with kept_full(node, leave=100_000):
+                    attempts = proxy.attempts
+                    proxy.hold_from = None
+                    # The first attempt finds the disk full; the next is not even begun.
+                    wait_for("it to be tried again", lambda: proxy.attempts > attempts)
+                    assert list((node.data_dir / "snapshots").iterdir()) == []
+                    status = node.status()
+                    assert status is not None, "it goes on without"
+                    assert status.applied == 0
                 wait_for(
                     "it to catch up",
                     lambda: (
