@@ -13,6 +13,7 @@ import resource
 import subprocess
 import threading
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -59,15 +60,25 @@ def fill(node: Node, leave: int = 0) -> Path:
     """Fill a node's disk up but for ``leave`` bytes; return the file to remove."""
     filler = node.data_dir / "filler"
     with filler.open("wb", buffering=0) as stream:
-        found = os.fstatvfs(stream.fileno())
-        size = max(0, found.f_bavail * found.f_frsize - leave)
-        with contextlib.suppress(OSError):
-            os.posix_fallocate(stream.fileno(), 0, size)
+        # All or nothing is allocated: nothing, if the node has written meanwhile.
+        wait_for("the disk to be full", lambda: top_up(stream, leave))
         with contextlib.suppress(OSError):
             while leave == 0:
                 stream.seek(0, os.SEEK_END)
                 stream.write(bytes(4096))
     return filler
+
+
+def top_up(stream: FileIO, leave: int) -> bool:
+    """Make a file longer, so that ``leave`` bytes are free; return whether no more are."""
+    descriptor = stream.fileno()
+    found = os.fstatvfs(descriptor)
+    more = found.f_bavail * found.f_frsize - leave
+    if more > 0:
+        with contextlib.suppress(OSError):
+            os.posix_fallocate(descriptor, os.fstat(descriptor).st_size, more)
+    found = os.fstatvfs(descriptor)
+    return found.f_bavail * found.f_frsize <= leave
 
 
 @contextlib.contextmanager
@@ -82,11 +93,7 @@ def kept_full(node: Node, leave: int) -> Iterator[None]:
     def go_on() -> None:
         with filler.open("r+b", buffering=0) as stream:
             while not done.wait(0.005):
-                found = os.fstatvfs(stream.fileno())
-                more = found.f_bavail * found.f_frsize - leave
-                if more > 0:
-                    with contextlib.suppress(OSError):
-                        os.posix_fallocate(stream.fileno(), os.fstat(stream.fileno()).st_size, more)
+                top_up(stream, leave)
 
     thread = threading.Thread(target=go_on)
     thread.start()
