@@ -115,6 +115,15 @@ class NodeCollector(Collector):
             "raftd_proposals_forwarded", "Passed on to a leader.", counters.proposals_forwarded
         )
         yield gauge("raftd_proposals_pending", "Waiting for their outcome.", len(node.proposing))
+        window = GaugeMetricFamily(
+            "raftd_window",
+            "How many may wait at once: what the group answers in time while there is a queue, "
+            "else limits.max_pending.",
+            labels=["of"],
+        )
+        window.add_metric(["proposals"], node.proposing.window)
+        window.add_metric(["reads"], node.reading.window)
+        yield window
         yield count("raftd_reads", "Linearizable reads answered.", counters.reads)
         yield count(
             "raftd_read_rounds",

@@ -83,6 +83,11 @@ class Proposing:
         """Proposals that are not appended yet."""
         return len(self._proposals.held)
 
+    @property
+    def window(self) -> int:
+        """How many may wait for an answer now: the window of `Admission`, or `max_pending`."""
+        return min(self._admission.window, self._config.max_pending)
+
     # --- taking -------------------------------------------------------------------------------
 
     def propose(

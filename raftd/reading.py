@@ -59,6 +59,11 @@ class Reading:
         self._fresh_at = -math.inf
         self._refreshing = False
 
+    @property
+    def window(self) -> int:
+        """How many may wait for an answer now: the window of `Admission`, or `max_pending`."""
+        return min(self._admission.window, self._config.max_pending)
+
     def read(
         self, client: Client, request_id: int, data: bytes | None, seconds: float
     ) -> AdminError | None:

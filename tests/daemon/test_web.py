@@ -118,6 +118,8 @@ def test_metrics_of_leader_and_follower(group: Watched) -> None:
         assert found[("raftd_health", "healthy")] == 1
         assert found[("raftd_failure_tolerance",)] == 1
         assert found[("raftd_joint",)] == 0
+        assert found[("raftd_window", "proposals")] == found[("raftd_proposals_pending_max",)]
+        assert found[("raftd_window", "reads")] == found[("raftd_proposals_pending_max",)]
         assert found[("raftd_fsync_duration_seconds_count",)] > 10
         assert found[("raftd_apply_duration_seconds_bucket", "+Inf")] > 10
         assert found[("raftd_storage_bytes",)] > 0

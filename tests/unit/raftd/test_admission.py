@@ -157,6 +157,27 @@ def test_at_twice_the_rate_waiting_is_bounded_and_no_capacity_is_wasted(capacity
     assert group.waits(after)[-1] < 0.05
 
 
+@pytest.mark.parametrize("capacity", [3_000, 8_000])
+def test_the_rate_after_an_overload_is_the_rate_before_without_a_pause(capacity: int) -> None:
+    group = Group(capacity)
+    group.run(2, capacity * 0.9)
+    before = len(group.waits(group.now - 1))
+    assert group.proposing.window == 10_000
+    group.run(5, 2 * capacity)
+    assert 256 <= group.proposing.window < 0.2 * capacity
+    ended, refused = group.now, len(group.refusals)
+    group.run(0.5, capacity * 0.9)
+    # What is refused after it is what came while the queue was still as long as the window.
+    assert len(group.refusals) - refused < 0.02 * capacity
+    group.run(0.5, capacity * 0.9)
+    assert len(group.waits(ended)) > 0.99 * before
+    refused = len(group.refusals)
+    group.run(1, capacity * 0.9)
+    assert group.proposing.window == 10_000
+    assert len(group.refusals) == refused
+    assert group.waits(group.now - 1)[-1] < 0.05
+
+
 def test_a_burst_that_is_worked_off_in_time_is_taken() -> None:
     group = Group(20_000)
     group.run(0.5, 0, burst=2_000)
