@@ -25,7 +25,7 @@ from zlib import crc32
 
 from detangle import lin
 
-from raft import Progress, ProgressState, Raft, RawNode, StateRole
+from raft import NO_LIMIT, Progress, ProgressState, Raft, RawNode, StateRole
 from raft.eraftpb import (
     AddLearnerNode,
     AddNode,
@@ -592,6 +592,9 @@ class Checker:
             if committed != view.committed:
                 self._committed(node, view, committed)
             self._check_progress(node, view)
+            limited = raft.max_uncommitted_size != NO_LIMIT
+            if limited and not stored_only and node.world.settings.mode != "engine":
+                self._check_uncommitted(node)
         elif committed != view.committed:
             self._committed(node, view, committed)
 
@@ -768,6 +771,25 @@ class Checker:
             if progress.ins.count > progress.ins.cap and not self.caps_may_shrink:
                 raise Violation("I14", f"leader {node.id}: window to {peer_id} above its cap")
 
+    def _check_uncommitted(self, node: SimNode) -> None:
+        """What a leader took in and has not committed is within `Config.max_uncommitted_size`.
+
+        The first proposal may be of any size, and changes of membership are not looked at: the
+        leader makes some by itself. The engine proposes several at once, so it is left out.
+        """
+        raft, log = node.raft, node.raft.raft_log
+        cap, sizes = raft.max_uncommitted_size, []
+        if log.last_index() > log.committed:
+            sizes = [
+                len(entry.data)
+                for entry in log.entries(log.committed + 1, NO_LIMIT)
+                if entry.term == raft.term and entry.data and not entry.entry_type
+            ]
+        if sum(sizes[1:]) > cap:
+            raise Violation(
+                "I14", f"leader {node.id}: {sum(sizes)} bytes wait for commit, above {cap}"
+            )
+
     def _check_matched(self, node: SimNode, view: NodeView, peer_id: int, matched: int) -> None:
         peer = self.nodes.get(peer_id)
         if peer is None:
@@ -910,6 +932,16 @@ class Checker:
                 raise Violation("I1", f"node {node.id} speaks as leader of term {term}")
             if msg_type == MsgTimeoutNow:
                 self._handed_over(node, view, m.to)
+            elif len(m.entries) > 1:
+                self._check_size(node, m)
+
+    def _check_size(self, node: SimNode, m: Message) -> None:
+        """A message of more than one entry is within `Config.max_size_per_msg`."""
+        cap = node.raft.max_msg_size
+        if cap != NO_LIMIT and sum(len(e.SerializeToString()) for e in m.entries) > cap:
+            raise Violation(
+                "I14", f"leader {node.id}: {len(m.entries)} entries to {m.to} above {cap} bytes"
+            )
 
     def _handed_over(self, node: SimNode, view: NodeView, to: int) -> None:
         """A leader hands over to who has all it has, and may lead (thesis section 3.10)."""

@@ -122,7 +122,6 @@ _found(
     ("raft.raw_node:RawNode.advance_append", "log.unstable.snapshot is None", "True"),
     needs={
         **_LIGHT,
-        "compact_every": 1,
         "compact_keep": 0,
         "outage_ms": (50.0, 300.0),
         "more_faults": {"isolate_leader": 300.0, "one_way": 150.0, "compact": 50.0},

@@ -473,6 +473,30 @@ _plant(
 )
 _plant(
     36,
+    "message-size-ignored",
+    "an append message holds all there is, whatever it may",
+    "I14",
+    (
+        "raft._replication:send_append",
+        "log.entries(next_idx, raft.max_msg_size,",
+        "log.entries(next_idx, None,",
+    ),
+    needs={"max_size_per_msg": 60, "max_inflight_bytes": 0, "loss": 0.1},
+)
+_plant(
+    36,
+    "uncommitted-size-ignored",
+    "proposals are taken however much waits to be committed",
+    "I14",
+    (
+        "raft._proposals:_reserve",
+        "and (raft.uncommitted_size + size > raft.max_uncommitted_size)",
+        "and False",
+    ),
+    needs={"max_size_per_msg": 60, "max_uncommitted_size": 100, "mode": "core"},
+)
+_plant(
+    36,
     "snapshot-state-for-ever",
     "a follower that was sent a snapshot gets nothing any more",
     "liveness",

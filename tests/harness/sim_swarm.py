@@ -50,7 +50,6 @@ class Settings:
     harsh: bool = False
     crash_place: str = ""
     flush_ms: tuple[float, float] = (0.0, 0.0)
-    compact_every: int = 0
     compact_keep: int = 0
     # The network.
     delay_ms: tuple[float, float] = (1.0, 5.0)
@@ -217,7 +216,6 @@ def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
     s.old_snapshots = chance() < 0.3
     s.harsh = chance() < 0.3
     s.flush_ms = rng.choice(((0.0, 0.0), (0.1, 1.0), (1.0, 10.0), (0.0, 60.0)))
-    s.compact_every = rng.choice((0, 1, 3, 10, 30, 100))
     s.compact_keep = rng.choice((0, 0, 1, 5, 20))
     s.delay_ms = rng.choice(((0.1, 0.5), (1.0, 5.0), (1.0, 20.0), (0.1, 60.0), (5.0, 6.0)))
     s.loss = rng.choice((0.0, 0.0, 0.02, 0.1, 0.3))

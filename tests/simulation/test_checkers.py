@@ -12,7 +12,14 @@ from collections.abc import Callable
 
 import pytest
 
-from raft.eraftpb import ConfState, Entry, Message, MsgHeartbeatResponse, MsgRequestVoteResponse
+from raft.eraftpb import (
+    ConfState,
+    Entry,
+    Message,
+    MsgAppend,
+    MsgHeartbeatResponse,
+    MsgRequestVoteResponse,
+)
 from tests.harness.checkers import Violation
 from tests.harness.cluster import Op, World
 from tests.harness.sim_node import SimNode
@@ -136,6 +143,28 @@ def something_is_raised(world: World, node: SimNode) -> None:
     world.perform(1, fail)
 
 
+def a_message_above_its_size(world: World, node: SimNode) -> None:
+    node.raft.max_msg_size = 100
+    entries = [Entry(index=index, term=node.raft.term, data=b"x" * 60) for index in (8, 9)]
+    m = Message(msg_type=MsgAppend, to=2, from_=1, term=node.raft.term, entries=entries)
+    world.checker.sent(node, m)
+
+
+def more_uncommitted_than_allowed(world: World, node: SimNode) -> None:
+    for _ in range(2):
+        propose(world)
+    node.raft.max_uncommitted_size = 1
+    world.checker.observe(node)
+
+
+def a_window_above_its_cap(world: World, node: SimNode) -> None:
+    window = node.raft.prs.progress[2].ins
+    for index in (8, 9):
+        window.add(index)
+    window.cap = 1
+    world.checker.observe(node)
+
+
 @pytest.mark.parametrize(
     ("check", "go_wrong"),
     [
@@ -156,6 +185,9 @@ def something_is_raised(world: World, node: SimNode) -> None:
         ("I12", another_result),
         ("I13", another_state),
         ("I14", something_is_raised),
+        ("I14", a_message_above_its_size),
+        ("I14", more_uncommitted_than_allowed),
+        ("I14", a_window_above_its_cap),
     ],
     ids=lambda one: one if isinstance(one, str) else one.__name__,
 )
