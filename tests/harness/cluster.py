@@ -128,6 +128,8 @@ class World:
         """Snapshot files by id: what a transfer on a connection of its own would carry."""
         self.work: list[tuple[SimNode, str]] = []
         """Nodes that have begun something which takes steps of its own, and its operation."""
+        self.up_changed = False
+        """Whether a node has started or stopped in this step: links come and go with it."""
         self.ops: dict[bytes, Op] = {}
         self.history: list[Op] = []
         self.step = 0
@@ -281,6 +283,7 @@ class World:
         except (SimCrash, DiskFailure, StoreWriteError) as crash:
             self.checker.count(f"crash_{type(crash).__name__}")
             node.crash(*node.crash_keep)
+            self.up_changed = True
         except Violation:
             raise
         except Exception as error:
@@ -338,6 +341,7 @@ class World:
                 if 0 < keep < len(node.disk.journal):
                     self.checker.count("crashed_torn")
             node.crash(keep, harsh)
+            self.up_changed = True
 
     def arm_crash(
         self, node_id: int, points: int, keep: int, harsh: int = 0, place: str = ""
@@ -362,6 +366,7 @@ class World:
         node = self.nodes[node_id]
         if node.up:
             return
+        self.up_changed = True
         try:
             node.start()
         except Violation:

@@ -74,7 +74,6 @@ class Faults:
         def start() -> None:
             if not self.run.calm:
                 self.world.start(node_id)
-                self.run.links_change()
 
         self.run.at(self._outage(), CALL, start)
 
@@ -83,7 +82,6 @@ class Faults:
         if node is not None:
             self.world.crash(node.id, *self._keep(node))
             self.run.paused.pop(node.id, None)
-            self.run.links_change()
             self._restart_later(node.id)
 
     def _fault_crash_at_point(self) -> None:

@@ -234,7 +234,6 @@ class Healing:
                 if not world.nodes[node_id].up:
                     # One that was stopped too early: it is to be a member again.
                     world.start(node_id)
-                    self.run.links_change()
         leader = world.leader()
         if leader is None or leader.raft.raft_log.committed < world.checker.committed:
             self.leaderless += 1
@@ -274,4 +273,3 @@ class Healing:
         for node_id in sorted(departed):
             if world.nodes[node_id].up:
                 world.crash(node_id, KEEP_ALL)
-                self.run.links_change()

@@ -226,6 +226,9 @@ class Run:
     def after_step(self) -> None:
         """Take up what came of the last step."""
         world = self.world
+        if world.up_changed:
+            world.up_changed = False
+            self.links_change()
         if world.outbox:
             sent, world.outbox = world.outbox, []
             for node, m in sent:
