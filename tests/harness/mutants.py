@@ -20,7 +20,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, Final
 
 
@@ -79,6 +79,7 @@ class Mutant:
                 edits = [edit for edit in self.edits if edit.where == where]
                 code = _edited(function, edits, self.name)
                 changed.append((function, function.__code__))
+                _planted.append((function, function.__code__, code))
                 function.__code__ = code
             if self.apply is None:
                 yield
@@ -88,6 +89,23 @@ class Mutant:
         finally:
             for function, code in reversed(changed):
                 function.__code__ = code
+            del _planted[len(_planted) - len(changed) :]
+
+
+_planted: list[tuple[FunctionType, CodeType, CodeType]] = []
+"""Functions with a bug just now, what they were before, and what they are."""
+
+
+@contextmanager
+def lifted() -> Iterator[None]:
+    """A context manager in which the bugs that are edits are gone for a while."""
+    for function, before, _ in reversed(_planted):
+        function.__code__ = before
+    try:
+        yield
+    finally:
+        for function, _, planted in _planted:
+            function.__code__ = planted
 
 
 MUTANTS: Final[dict[str, Mutant]] = {}

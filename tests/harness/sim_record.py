@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from struct import Struct
 from typing import Any
 from zlib import crc32
@@ -358,8 +359,13 @@ def shrink(
     like: Violation,
     tries: int = 3000,
     heal: int | None = None,
+    without: Callable[[], AbstractContextManager[None]] | None = None,
 ) -> list[Step]:
-    """Leave out actions as long as the same still fails (ddmin)."""
+    """Leave out actions as long as the same still fails (ddmin).
+
+    `without`: a context manager in which it must not fail, nor anything else: what is left over
+    then shows the bug, and not something that is asked too much of a group.
+    """
     left = tries
 
     def fails(candidate: Sequence[Step]) -> int:
@@ -367,7 +373,13 @@ def shrink(
         left -= 1
         replayed = Replayed(settings, initial_draws, candidate, heal=heal)
         violation = replayed.violation
-        return replayed.used if violation is not None and alike(violation, like) else 0
+        if violation is None or not alike(violation, like):
+            return 0
+        if without is not None:
+            with without():
+                if Replayed(settings, initial_draws, candidate, heal=heal).violation is not None:
+                    return 0
+        return replayed.used
 
     current = list(steps)
     used = fails(current)

@@ -8,12 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 from tests.harness.checkers import Violation
+from tests.harness.mutants import lifted
 from tests.harness.sim_record import RecordingWorld, Replayed, alike, record, shrink
 from tests.harness.sim_run import Run, run_seed, run_settings
 from tests.harness.sim_swarm import FAULTS, Settings
@@ -175,7 +177,8 @@ def take_apart(
     recording = Recording(seed, git_commit(), str(violation), settings, mutant=mutant)
     liveness = violation.check == "liveness"
     _, world = record(seed, settings, storm=liveness)
-    heal = _healing_that_fails(settings, world, violation) if liveness else None
+    without = lifted if mutant else None
+    heal = _healing_that_fails(settings, world, violation, without) if liveness else None
     if liveness:
         # What does not happen takes a while to be seen: fewer tries, or it would take an hour.
         tries = min(tries, HEALINGS_MAX)
@@ -185,7 +188,7 @@ def take_apart(
         say(f"no healing after its actions fails as it did; the settings are in {file}")
     else:
         draws = world.initial_draws
-        short = shrink(settings, draws, world.steps, violation, tries, heal)
+        short = shrink(settings, draws, world.steps, violation, tries, heal, without)
         recording = replace(recording, draws=draws, steps=short, heal=heal)
         say(f"{len(world.steps)} actions, {len(short)} of them enough; they are in {file}:")
         for line in recording.told():
@@ -195,12 +198,25 @@ def take_apart(
     return recording
 
 
-def _healing_that_fails(settings: Settings, world: RecordingWorld, like: Violation) -> int | None:
-    """A number from which a healing after the recorded storm fails; None: none of the first."""
+def _healing_that_fails(
+    settings: Settings,
+    world: RecordingWorld,
+    like: Violation,
+    without: Callable[[], AbstractContextManager[None]] | None,
+) -> int | None:
+    """A number from which a healing after the recorded storm fails; None: none of the first.
+
+    `without`: as in `shrink`.
+    """
     for heal in range(HEALINGS_TRIED):
         violation = Replayed(settings, world.initial_draws, world.steps, heal=heal).violation
-        if violation is not None and alike(violation, like):
+        if violation is None or not alike(violation, like):
+            continue
+        if without is None:
             return heal
+        with without():
+            if Replayed(settings, world.initial_draws, world.steps, heal=heal).violation is None:
+                return heal
     return None
 
 
