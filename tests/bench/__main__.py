@@ -6,12 +6,15 @@ Ratios are what counts: other work on the machine, its disk and its clock move a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench import cases, core, etcd, report
+from tests.bench import cases, core, etcd, overload, report
 from tests.bench.load import Load
 from tests.bench.machine import BenchError, scratch
 
@@ -80,6 +83,16 @@ def _say(what: str) -> None:
         print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
 
 
+@contextlib.contextmanager
+def _place(folder: Path, case: str) -> Iterator[Path]:
+    """Where a case keeps its data, which goes with it: the next one needs the disk."""
+    place = folder / case
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def _core(quick: bool, lengths: list[int], with_etcd: bool) -> dict[str, Any]:
     count = 6_400 if quick else 32_000
     lengths = [length for length in lengths if not quick or length <= 100_000]
@@ -124,21 +137,27 @@ def _run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     load = Load()
     if loads:
         plan = cases.Plan(seconds, rounds, with_etcd, arguments.random_values, tuple(options))
-        found, memory = cases.compare(folder / "load", load, loads, plan, _say)
+        with _place(folder, "load") as place:
+            found, memory = cases.compare(place, load, loads, plan, _say)
         results["load"], results["memory_mb"] = report.compared(found), memory
     if "core" in names:
         results["core"] = _core(quick, [int(n) for n in lengths.split(",")], with_etcd)
     if "status" in names:
-        results["status"] = cases.status_time(folder / "status", with_etcd, 5 if quick else 15)
+        with _place(folder, "status") as place:
+            results["status"] = cases.status_time(place, with_etcd, 5 if quick else 15)
     if "failover" in names:
         count = arguments.failovers or (5 if quick else 15)
-        results["failover"] = cases.failover(folder / "failover", count, _say)
+        with _place(folder, "failover") as place:
+            results["failover"] = cases.failover(place, count, _say)
     if "overload" in names:
-        results["overload"] = cases.overload(folder / "overload", load, seconds, _say)
+        with _place(folder, "overload") as place:
+            results["overload"] = overload.overload(place, load, seconds, _say)
     if "start-up" in names:
-        results["start_up"] = cases.start_up(folder / "start-up", load, entries, _say)
+        with _place(folder, "start-up") as place:
+            results["start_up"] = cases.start_up(place, load, entries, _say)
     if "snapshot" in names:
-        results["snapshot"] = cases.snapshot(folder / "snapshot", load, gigabytes, _say)
+        with _place(folder, "snapshot") as place:
+            results["snapshot"] = cases.snapshot(place, load, gigabytes, _say)
     return results
 
 

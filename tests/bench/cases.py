@@ -247,54 +247,6 @@ def failover(folder: Path, count: int, say: Say) -> dict[str, Any]:
     }
 
 
-# ---- overload ----------------------------------------------------------------------------------
-
-
-def overload(folder: Path, load: Load, seconds: float, say: Say) -> dict[str, Any]:
-    """Offer twice the rate that the nodes sustain; what they answer, and whether they recover."""
-    clients, depth = 256, 256
-    with Cluster(folder / "raftd") as ours:
-        load.run(ours.sockets, clients=64, total=2_000)
-        say("overload: the sustainable rate")
-        before = load.run(ours.sockets, clients=clients, seconds=seconds)
-        terms = {status.term for status in ours.statuses()}
-        rss_before = [rss_mb(pid) for pid in ours.pids]
-        say(f"overload: {before['rate']:.0f}/s sustained; twice that for {2 * seconds:g} s")
-        process = load.start(
-            ours.sockets, clients=clients, depth=depth, keys=KEYS, rate=2 * before["rate"],
-            seconds=2 * seconds,
-        )  # fmt: skip
-        highest = list(rss_before)
-        while process.poll() is None:
-            highest = [max(m, rss_mb(pid)) for m, pid in zip(highest, ours.pids, strict=True)]
-            time.sleep(0.1)
-        assert process.stdout is not None
-        during: Result = json.loads(process.stdout.read())
-        terms_after = {status.term for status in ours.statuses()}
-        say("overload: the rate after it")
-        after = load.run(ours.sockets, clients=clients, seconds=seconds)
-    return {
-        "rate_before": round(before["rate"]),
-        "offered": round(2 * before["rate"]),
-        "rate_during": round(during["rate"]),
-        "rate_after": round(after["rate"]),
-        "p50_before_ms": round(before["p50_ms"], 1),
-        "p50_during_ms": round(during["p50_ms"], 1),
-        "p99_before_ms": round(before["p99_ms"], 1),
-        "p99_during_ms": round(during["p99_ms"], 1),
-        "refused": during["errors"],
-        "refused_p99_ms": round(during["refused_p99_ms"], 1),
-        "retry_after_ms": during["retry_after_ms"],
-        "not_sent": during["skipped"],
-        "unanswered": during["unanswered"],
-        "lost_connections": during["lost_connections"],
-        "generator_cpu": round(during["cpu_share"], 2),
-        "elections": terms != terms_after,
-        "rss_before_mb": [round(mb) for mb in rss_before],
-        "rss_highest_mb": [round(mb) for mb in highest],
-    }
-
-
 # ---- a large snapshot --------------------------------------------------------------------------
 
 
