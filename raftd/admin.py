@@ -18,10 +18,12 @@ from raftd.config import DaemonConfig
 from raftd.log import Log
 from raftd.requests import over_limit
 from raftd.service import Service, Waiter
+from raftd.serving import seconds_of
 from raftwire.admin import Response, error_response, parse_request
 from raftwire.errors import AdminError, Code, FrameError, MessageError
 from raftwire.frame import FrameDecoder
 from raftwire.limits import ADMIN_BACKLOG, ADMIN_PIPELINE_MAX, ADMIN_REQUEST_BYTES_MAX, MIB
+from raftwire.plain import PlainRequests
 
 _WRITE_BYTES_MAX: Final = 64 * MIB
 """Answers that a client does not read; beyond it the connection is closed."""
@@ -35,8 +37,8 @@ class AdminConnection(asyncio.Protocol):
     """One client."""
 
     __slots__ = (
-        "_decoder", "_out", "_paused", "_room", "_server", "_service", "_transport", "_unanswered",
-        "_waiter", "_who", "access", "gone",
+        "_decoder", "_out", "_paused", "_plain", "_room", "_server", "_service", "_transport",
+        "_unanswered", "_waiter", "_who", "access", "gone",
     )  # fmt: skip
 
     def __init__(self, server: "AdminServer") -> None:
@@ -44,6 +46,7 @@ class AdminConnection(asyncio.Protocol):
         self._service = server.service
         self._decoder = FrameDecoder(server.frame_bytes_max)
         self._waiter = Waiter(self._service, self)
+        self._plain = PlainRequests()
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._room: asyncio.Future[None] | None = None
@@ -78,11 +81,18 @@ class AdminConnection(asyncio.Protocol):
             return
         try:
             frames = self._decoder.feed(data)
-            serve = self._service.serve
+            service, plain = self._service, self._plain
             for frame in frames:
+                found = plain.read(frame)
+                if found is not None:
+                    self._unanswered += 1
+                    service.serve_plain(self, self._waiter, plain.seconds, *found)
+                    continue
                 request = parse_request(frame)
                 self._unanswered += 1
-                serve(self, self._waiter, request)
+                if service.is_plain(self, request) and plain.note(frame, request):
+                    plain.seconds = seconds_of(request)
+                service.serve(self, self._waiter, request)
         except (FrameError, MessageError) as error:
             self._server.refused_frames += 1
             self._write(error_response(0, AdminError(Code.INVALID_REQUEST, str(error))))
@@ -98,7 +108,15 @@ class AdminConnection(asyncio.Protocol):
             return
         if not response.more:
             self._unanswered -= 1
-        encoded = response.SerializeToString()
+        self._queue(response.SerializeToString())
+
+    def send_encoded(self, request_id: int, encoded: bytes) -> None:
+        """Queue an answer that is encoded already, the last to its request."""
+        if not self.gone:
+            self._unanswered -= 1
+            self._queue(encoded)
+
+    def _queue(self, encoded: bytes) -> None:
         out = self._out
         if not out:
             self._server.dirty(self)

@@ -234,9 +234,13 @@ class RemoteCaller:
 
     def send(self, response: Response) -> None:
         """Send the answer to the member that asked."""
+        self.send_encoded(response.id, response.SerializeToString())
+
+    def send_encoded(self, request_id: int, encoded: bytes) -> None:
+        """Send the encoded answer to the member that asked."""
         frame = PeerFrame()
         part = frame.query_reply if self._query else frame.relay_reply
-        part.id, part.response = response.id, response.SerializeToString()
+        part.id, part.response = request_id, encoded
         self._outbound.send_frame(self._peer_id, frame)
 
     async def drain(self) -> None:

@@ -25,10 +25,12 @@ from raftwire.admin import (
     Request,
     Response,
     error_to_message,
+    parse_response,
 )
 from raftwire.errors import AdminError, Code, Outcome
 from raftwire.limits import KEY_BYTES_MAX, NUMBER_MAX
 from raftwire.peer import ControlCommand
+from raftwire.plain import propose_answer, query_answer
 from raftwire.proto.admin_pb2 import Error as ErrorMessage
 from raftwire.proto.admin_pb2 import (
     ProposeRequest,
@@ -50,6 +52,10 @@ class Service:
         self._streams: dict[str, Stream] = {}
         self._failure: AdminError | None = None
         self._failure_message = ErrorMessage()
+        # Encoded once for all answers of a moment; see `short_signature`.
+        self._signed_as = (-1, -1)
+        self._short = self._full = b""
+        self._full_at = -1
 
     def offer(self, handlers: Mapping[str, Handler], streams: Mapping[str, Stream]) -> None:
         """Serve these requests too, by the name of their body."""
@@ -92,6 +98,34 @@ class Service:
                     Code.UNSUPPORTED, f"this raftd ({__version__}) does not offer {body or 'that'}"
                 ),
             )
+
+    def is_plain(self, caller: Caller, request: Request) -> bool:
+        """Whether `serve_plain` may take requests that say what this one does, data aside."""
+        return (
+            not request.no_forward
+            and caller.access == "rw"
+            and request.state_machine in ("", self.parts.identity.state_machine)
+        )
+
+    def serve_plain(
+        self,
+        caller: Caller,
+        waiter: "Waiter",
+        seconds: float,
+        request_id: int,
+        proposes: bool,
+        data: bytes,
+    ) -> None:
+        """Take a request that only proposes data, or only asks for some, linearizably."""
+        node = self.parts.node
+        if proposes:
+            refused = node.propose(waiter, request_id, data, "", seconds)
+            if refused is not None:
+                node.counters.proposals_refused += 1
+        else:
+            refused = node.read(waiter, request_id, data, seconds)
+        if refused is not None:
+            self.fail(caller, request_id, refused)
 
     def _other_machine(self, wanted: str) -> AdminError:
         return AdminError(
@@ -200,6 +234,27 @@ class Service:
             response.as_of_ms = views.now_ms()
         caller.send(response)
 
+    def short_signature(self) -> bytes:
+        """Return, encoded, who answers, and whom it takes for the leader of which term."""
+        raft = self.parts.node.raft
+        signed_as = (raft.leader_id, raft.term)
+        if signed_as != self._signed_as:
+            leader_id, term = self._signed_as = signed_as
+            short = Response(node=raft.id, leader=leader_id, term=term)
+            self._short = short.SerializeToString()
+            self._full_at = -1
+        return self._short
+
+    def _full_signature(self) -> bytes:
+        """Return, encoded, what `send` adds to an answer."""
+        short = self.short_signature()
+        now = views.now_ms()
+        if now != self._full_at:
+            self._full_at = now
+            rest = Response(cluster_id=self._cluster_id, as_of_ms=now)
+            self._full = short + rest.SerializeToString()
+        return self._full
+
     def fail(self, caller: Caller, request_id: int, error: AdminError) -> None:
         """Answer with an error."""
         if error is not self._failure:
@@ -296,12 +351,17 @@ class Service:
         self, caller: Caller, request_id: int, index: int, data: bytes, stale_ms: int = 0
     ) -> None:
         """Answer a query from the state as it is now."""
-        response = Response(id=request_id)
         try:
-            response.query.result = self.parts.applier.query(data)
+            result = self.parts.applier.query(data)
         except CommandRefused as error:
             self.fail(caller, request_id, AdminError(Code.REFUSED, str(error)))
             return
+        if not stale_ms:
+            encoded = query_answer(request_id, self._full_signature(), result, index)
+            caller.send_encoded(request_id, encoded)
+            return
+        response = Response(id=request_id)
+        response.query.result = result
         response.query.index = index
         response.query.stale_ms = stale_ms
         self.send(caller, response)
@@ -391,17 +451,20 @@ class Waiter:
         if applied.outcome != ApplyOutcome.APPLIED:
             self.request_failed(request_id, refused_by_machine(applied))
             return
-        response = Response(id=request_id)
-        reply = response.propose
-        reply.index, reply.term = applied.index, applied.term
-        reply.outcome = _APPLIED  # type: ignore[assignment]
-        if applied.result:
-            reply.result = applied.result
-        if applied.deduplicated:
-            reply.deduplicated = True
-        raft = self._service.parts.node.raft
-        response.node, response.leader, response.term = raft.id, raft.leader_id, raft.term
-        self._caller.send(response)
+        signature = self._service.short_signature()
+        if not applied.deduplicated and applied.result:
+            encoded = propose_answer(
+                request_id, signature, applied.index, applied.term, _APPLIED, applied.result
+            )
+        else:
+            response = Response.FromString(signature)
+            response.id = request_id
+            reply = response.propose
+            reply.index, reply.term = applied.index, applied.term
+            reply.outcome = _APPLIED  # type: ignore[assignment]
+            reply.result, reply.deduplicated = applied.result or b"", applied.deduplicated
+            encoded = response.SerializeToString()
+        self._caller.send_encoded(request_id, encoded)
 
     def request_failed(self, request_id: int, error: AdminError) -> None:
         """Tell the caller that its request failed."""
@@ -485,6 +548,9 @@ class _FutureCaller:
     def send(self, response: Response) -> None:
         if not self.future.done():
             self.future.set_result(response)
+
+    def send_encoded(self, request_id: int, encoded: bytes) -> None:
+        self.send(parse_response(encoded))
 
     async def drain(self) -> None:
         """There is always room."""

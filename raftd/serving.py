@@ -28,6 +28,10 @@ class Caller(Protocol):
         """Send an answer."""
         ...
 
+    def send_encoded(self, request_id: int, encoded: bytes) -> None:
+        """Send an answer that is encoded already, the last to its request."""
+        ...
+
     async def drain(self) -> None:
         """Return when there is room for more; raises ConnectionError when the caller is gone."""
         ...

@@ -89,6 +89,9 @@ class FrameDecoder:
         # bytes(bytes) is the same object: the common case copies nothing but the frames.
         source = bytes(data)
         if not self.pending_bytes:
+            size = len(source) - HEADER_BYTES
+            if 0 < size <= self.bytes_max and _unpack_from(source)[0] == size:
+                return [source[HEADER_BYTES:]]  # One frame and nothing else, as most often.
             return self._cut(source)
         need, total = self._need, self.pending_bytes + len(source)
         if total < need:

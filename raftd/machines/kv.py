@@ -12,7 +12,6 @@ both refer to them, and they go with the last of the two.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Iterator
 from struct import Struct
@@ -38,6 +37,7 @@ from raftwire.proto.kv_pb2 import (
     KvWatchEvent,
     KvWatchEvents,
 )
+from raftwire.varint import read_varint, varint
 
 KEY_BYTES_MAX: Final = 16 * 1024
 DELETE_KEYS_MAX: Final = 10_000
@@ -288,6 +288,18 @@ class KvMachine:
 
     def query(self, reader: Reader, request: bytes) -> bytes:
         """Answer a ``KvQuery`` with a ``KvQueryResult``."""
+        # Most ask for one short key, and nothing else can look like that.
+        size = len(request)
+        if (
+            4 < size < _SHORT_QUERY
+            and request[0] == request[2] == 0x0A
+            and request[1] == size - 2
+            and request[3] == size - 4
+        ):
+            key = request[4:]
+            stored = reader.get(_KEY + key)
+            if stored is not None and not stored[0] & 0x80:
+                return _plain_pair(_quick_varint(self.revision), key, stored)
         try:
             parsed = KvQuery.FromString(request)
         except DecodeError:
@@ -458,6 +470,8 @@ def _events(payload: bytes) -> Iterator[tuple[int, bytes, bytes, int]]:
 
 
 _HEAD_BYTES: Final = 5
+_SHORT_QUERY: Final = 0x80
+"""Of a query for one key that is shorter, both lengths take a byte each."""
 _LAYOUTS_MAX: Final = 4096
 
 
@@ -476,14 +490,14 @@ class _PlainPuts(dict[bytes, tuple[int, int, int, bytes, int]]):
         size = len(command)
         if not 8 < size < APART_BYTES or command[0] != 0x0A:
             return
-        inner, at = _varint(command, 1)
+        inner, at = read_varint(command, 1)
         if at + inner != size or command[at] != 0x0A:
             return
-        key_bytes, key_at = _varint(command, at + 1)
+        key_bytes, key_at = read_varint(command, at + 1)
         key_end = key_at + key_bytes
         if key_at > _HEAD_BYTES or not key_bytes or key_end + 2 > size or command[key_end] != 0x12:
             return
-        value_bytes, value_at = _varint(command, key_end + 1)
+        value_bytes, value_at = read_varint(command, key_end + 1)
         if value_at + value_bytes != size:
             return
         if len(self) >= _LAYOUTS_MAX:
@@ -492,43 +506,40 @@ class _PlainPuts(dict[bytes, tuple[int, int, int, bytes, int]]):
         self[command[:_HEAD_BYTES]] = layout
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number at ``at``, and where it ends; a cut off one ends behind ``data``."""
-    value = shift = 0
-    while at < len(data):
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    return value, at + 1
+_LOW: Final = [bytes((low | 0x80,)) for low in range(0x80)]
+"""The bytes of a varint that others follow."""
 
 
-_VARINT: Final = [bytes((low | 0x80,)) for low in range(0x80)]
-
-
-@functools.lru_cache(maxsize=4)
-def _high_bytes(high: int) -> bytes:
-    """Return a revision's varint from its third byte on, and ``succeeded``, which follows it."""
-    encoded = bytearray()
-    while high > 0x7F:
-        encoded.append(high & 0x7F | 0x80)
-        high >>= 7
-    encoded.append(high)
-    return bytes(encoded) + b"\x10\x01"
+def _quick_varint(number: int) -> bytes:
+    """Return ``number`` as protobuf writes it: for those that are large and seldom the same."""
+    if number < 0x4000:
+        return varint(number)
+    return _LOW[number & 0x7F] + _LOW[number >> 7 & 0x7F] + varint(number >> 14)
 
 
 def _plain_result(revision: int) -> bytes:
     """Return an encoded ``KvResult`` of revision and success: by hand, as every put needs one."""
-    if revision < 0x4000:
-        return KvResult(revision=revision, succeeded=True).SerializeToString()
-    table = _VARINT
-    return b"".join(
+    return b"".join((b"\x08", _quick_varint(revision), b"\x10\x01"))
+
+
+def _plain_pair(revision: bytes, key: bytes, record: bytes) -> bytes:
+    """Return an encoded ``KvQueryResult`` of one pair, whose value is in its record: by hand too.
+
+    Args:
+        revision: Of the store, encoded.
+        key: Less than 128 bytes.
+        record: The pair as stored.
+    """
+    created, modified, version = _unpack_meta(record)
+    born = _quick_varint(created)
+    value = record[_META_BYTES:]
+    pair = b"".join(
         (
-            b"\x08",
-            table[revision & 0x7F],
-            table[revision >> 7 & 0x7F],
-            _high_bytes(revision >> 14),
+            b"\x0a", varint(len(key)), key,
+            b"\x12", varint(len(value)), value,
+            b"\x18", born,
+            b"\x20", born if modified == created else _quick_varint(modified),
+            b"\x28", varint(version),
         )
-    )
+    )  # fmt: skip
+    return b"".join((b"\x08", revision, b"\x12", varint(len(pair)), pair))

@@ -39,6 +39,7 @@ from raftwire.peer import (
     make_hello,
     parse_hello_reply,
 )
+from raftwire.varint import varint
 
 _BACKOFF_FIRST: Final = 0.05
 _FAREWELL: Final = 3.0
@@ -101,15 +102,6 @@ ONCE: Final = Patience()
 """Of who dials once, and tells somebody if that fails."""
 
 
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
 _JOINED_MAX: Final = 64 * KIB
 """Smaller frames are put together before they are written: one piece costs the loop less than
 several. Larger ones are handed on in pieces: to copy a value costs more, with a value of 1 MB some
@@ -127,7 +119,7 @@ def encode_message_frames(messages: Sequence[Message]) -> list[bytes]:
     size = count = entries = 0
     for message in _split(messages):
         encoded = message.SerializeToString()
-        head = _MESSAGES_TAG + _varint(len(encoded))
+        head = _MESSAGES_TAG + varint(len(encoded))
         needed = len(head) + len(encoded)
         if needed > PEER_FRAME_BYTES_MAX:
             continue

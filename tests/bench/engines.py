@@ -1,7 +1,8 @@
-"""Three whole nodes in one process, without sockets and fsync: microseconds of processor a put.
+"""Three whole nodes in one process, without sockets and fsync: microseconds of processor a request.
 
-`python -m tests.bench.engines` times what Python and RocksDB do for a put, the least of several
-runs, so that a change of a few percent shows on a machine that others use too. Bytes go from part
+`python -m tests.bench.engines` times what Python and RocksDB do for a put, and with `--op get` for
+a linearizable get, the least of several runs, so that a change of a few percent shows on a machine
+that others use too. Bytes go from part
 to part as over sockets, each write heard in a later round of the event loop.
 """
 
@@ -26,10 +27,10 @@ from raftd.app import Daemon
 from raftd.config import load
 from raftd.peers import PeerSession
 from raftd.transport.inbound import Connection
-from raftwire.admin import Request, parse_response
+from raftwire.admin import Request, Response, parse_response
 from raftwire.limits import PEER_FRAME_BYTES_MAX
 from raftwire.proto.admin_pb2 import Outcome
-from raftwire.proto.kv_pb2 import KvCommand, KvPut
+from raftwire.proto.kv_pb2 import KvCommand, KvGet, KvPut, KvQuery, KvQueryResult
 from tests.bench.machine import BenchError, scratch
 
 KEYS: Final = 10_000
@@ -59,14 +60,14 @@ class _Wire:
 
 
 class _Transport:
-    """A client's connection as the daemon sees it, and the client behind it: one put at a time."""
+    """A client's connection as the daemon sees it, and the client behind it, who waits for each."""
 
     def __init__(self, bench: Bench, connection: AdminConnection) -> None:
         self._bench = bench
         self._connection = connection
 
     def start(self) -> None:
-        """Send the next put."""
+        """Send the next request."""
         self._bench.loop.call_soon(self._connection.data_received, self._bench.request())
 
     def write(self, data: bytes) -> None:
@@ -96,13 +97,21 @@ class Bench:
         self._left = self._waiting = 0
         self._sequence = 0
         self._done: asyncio.Future[None] = self.loop.create_future()
+        self.ask("put")
+
+    def ask(self, op: str) -> None:
+        """Have clients put, or get, from now on."""
+        self._op = op
+        key = b"%08d" % 0
         sample = Request(id=1, state_machine="kv")
-        sample.propose.data = KvCommand(put=KvPut(key=b"%08d" % 0, value=VALUE)).SerializeToString()
+        if op == "put":
+            sample.propose.data = KvCommand(put=KvPut(key=key, value=VALUE)).SerializeToString()
+        else:
+            sample.query.data = KvQuery(get=KvGet(key=key)).SerializeToString()
         encoded = sample.SerializeToString()
-        self._head, self._tail = (
-            len(encoded).to_bytes(4, "big") + encoded[: encoded.index(b"00000000")],
-            encoded[encoded.index(b"00000000") + 8 :],
-        )
+        at = encoded.index(key)
+        self._head = len(encoded).to_bytes(4, "big") + encoded[:at]
+        self._tail = encoded[at + len(key) :]
 
     def _daemon(self, folder: Path, node_id: int) -> Daemon:
         flags = {
@@ -149,7 +158,7 @@ class Bench:
             self._done.set_exception(context.get("exception") or BenchError(context["message"]))
 
     def request(self) -> bytes:
-        """Return the next put, as a client sends it."""
+        """Return the next request, as a client sends it."""
         self._sequence += 1
         return b"".join((self._head, b"%08d" % (self._sequence % KEYS), self._tail))
 
@@ -158,8 +167,8 @@ class Bench:
         self._left -= 1
         if self._left % _CHECKED_EVERY == 0:
             reply = parse_response(data[4:])
-            if reply.propose.outcome != Outcome.APPLIED or not reply.propose.result:
-                raise BenchError(f"a put was answered with {reply}")
+            if not (_is_put if self._op == "put" else _is_got)(reply):
+                raise BenchError(f"a {self._op} was answered with {reply}")
         if self._left >= self._waiting:
             return True
         self._waiting -= 1
@@ -168,7 +177,7 @@ class Bench:
         return False
 
     async def run(self, clients: int, count: int) -> tuple[float, float]:
-        """Have ``clients`` put ``count`` values; return microseconds and turns of nodes a put.
+        """Have ``clients`` ask ``count`` times; return microseconds and turns of nodes a request.
 
         A single client speaks to a follower, as two of three do.
         """
@@ -197,17 +206,29 @@ class Bench:
             daemon.parts.store.kv.close()
 
 
+def _is_put(reply: Response) -> bool:
+    return reply.propose.outcome == Outcome.APPLIED and bool(reply.propose.result)
+
+
+def _is_got(reply: Response) -> bool:
+    return KvQueryResult.FromString(reply.query.result).kvs[0].value == VALUE
+
+
 async def _measure(folder: Path, arguments: argparse.Namespace) -> None:
     bench = Bench(folder)
     await bench.lead()
     heap.settle()
     await bench.run(64, 2 * KEYS)
+    bench.ask(arguments.op)
     for clients in arguments.clients:
         count = 2_000 if clients == 1 else arguments.count
         found = [await bench.run(clients, count) for _ in range(arguments.rounds)]
         us, turns = min(found)
         middle = sorted(found)[len(found) // 2][0]
-        print(f"{clients:4} clients: {us:7.2f} us a put (median {middle:.2f}), {turns:.3f} turns")
+        print(
+            f"{clients:4} clients: {us:7.2f} us a {arguments.op} (median {middle:.2f}),"
+            f" {turns:.3f} turns"
+        )
         if arguments.profile:
             profile = cProfile.Profile()
             profile.enable()
@@ -220,8 +241,9 @@ async def _measure(folder: Path, arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Measure and print a line for each number of clients."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.engines", description=__doc__)
+    parser.add_argument("--op", choices=("put", "get"), default="put")
     parser.add_argument("--clients", type=int, nargs="*", default=[256, 64, 1])
-    parser.add_argument("--count", type=int, default=20_000, help="puts of a run")
+    parser.add_argument("--count", type=int, default=20_000, help="requests of a run")
     parser.add_argument("--rounds", type=int, default=5, help="runs of which the least counts")
     parser.add_argument(
         "--profile", type=int, default=0, metavar="N", help="also print the N dearest functions"

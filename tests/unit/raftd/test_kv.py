@@ -571,3 +571,55 @@ def test_the_layouts_of_puts_that_are_remembered_are_bounded(
     for length in range(1, 40):
         bench.run(put(b"key", b"v" * length))
         assert 0 < len(bench.machine._plain_puts) <= 4
+
+
+@given(
+    numbers=st.tuples(
+        *[st.integers(0, 2**62) | st.sampled_from((0, 127, 128, 0x3FFF, 0x4000))] * 3
+    ),
+    revision=st.integers(0, 2**62),
+    key=st.binary(min_size=1, max_size=123),
+    value=st.binary(max_size=300),
+)
+def test_a_get_answered_by_hand_says_what_protobuf_says(
+    numbers: tuple[int, int, int], revision: int, key: bytes, value: bytes
+) -> None:
+    record = kv_module._pack_meta(*numbers) + value
+    encoded = kv_module._plain_pair(kv_module._quick_varint(revision), key, record)
+    created, modified, version = numbers
+    assert KvQueryResult.FromString(encoded) == KvQueryResult(
+        revision=revision,
+        kvs=[
+            KeyValue(
+                key=key,
+                value=value,
+                create_revision=created,
+                mod_revision=modified,
+                version=version,
+            )
+        ],
+    )
+
+
+def test_gets_of_all_kinds_are_answered_alike_by_hand_and_by_protobuf(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    keys = [b"k" * size for size in (1, 2, 99, 122, 123, 124, 128, 1000)]
+    bench.run(*(put(key, b"v" * size) for key in keys[:-1] for size in (5, 5000, 10)))
+    bench.run(put(keys[1], b""), put(keys[2], b"v" * 5000))
+    queries = [wire.get(key) for key in (*keys, b"absent", b"\x0a\x01a", b"")]
+    queries += [b"\x0a\x03\x0a\x02a", b"\x0a\x05\x0a\x02aaa", b"\x12\x03\x0a\x01a", b"\x0a\x00"]
+
+    def answers() -> list[object]:
+        found: list[object] = []
+        for query in queries:
+            try:
+                found.append(KvQueryResult.FromString(bench.by.query(query)))
+            except CommandRefused as error:
+                found.append(str(error))
+        return found
+
+    by_hand = answers()
+    monkeypatch.setattr(kv_module, "_SHORT_QUERY", 0)
+    assert by_hand == answers()
