@@ -22,6 +22,10 @@ AIMS: Final = {
 """How many times better than etcd each case should be."""
 
 
+_NOISE_MOST: Final = 0.5
+"""Of a figure: with more two runs are not said to agree."""
+
+
 def machine() -> dict[str, Any]:
     """Describe what the figures were measured on."""
     model = "unknown"
@@ -98,8 +102,11 @@ def against(results: dict[str, Any], earlier: dict[str, Any]) -> str:
     equal runs miss each other in one case of ten, so some figure of six would in every second
     comparison; widened so, in one of twelve. A change of four times the scatter of a round is told
     in two of three cases (a computation with normally distributed rounds).
+
+    The noise is how far medians may be apart without their ranges missing each other, widened so.
+    Where that is more than half of the figure, agreement would say nothing: it is too noisy.
     """
-    rows = [["case", "figure", "then", "range", "now", "range", "change", "within noise"]]
+    rows = [["case", "figure", "then", "range", "now", "range", "change", "noise", "agree"]]
     for name, row in results.get("load", {}).items():
         former = earlier.get("load", {}).get(name)
         if former is None:
@@ -109,13 +116,14 @@ def against(results: dict[str, Any], earlier: dict[str, Any]) -> str:
         (low, high), (least, most) = (figure["rates"] for figure in figures)
         then, now = (figure["rate"] for figure in figures)
         places = 2 if ratio else 0
+        noise = (high - low + most - least) / then
         rows.append(
             [
                 name, "x etcd" if ratio else "rate",
                 f"{then:,.{places}f}", f"{low:,.{places}f} to {high:,.{places}f}",
                 f"{now:,.{places}f}", f"{least:,.{places}f} to {most:,.{places}f}",
-                f"{(now / then - 1) * 100:+.0f} %",
-                "yes" if _overlap(low, high, least, most) else "NO",
+                f"{(now / then - 1) * 100:+.0f} %", f"{noise * 100:.0f} %",
+                _agreement(low, high, least, most, noise),
             ]
         )  # fmt: skip
     if len(rows) == 1:
@@ -123,10 +131,12 @@ def against(results: dict[str, Any], earlier: dict[str, Any]) -> str:
     return f"against the run of {earlier['machine']['date']}\n{table(rows)}"
 
 
-def _overlap(low: float, high: float, least: float, most: float) -> bool:
-    """Whether two ranges overlap when each is widened by half of itself at both ends."""
+def _agreement(low: float, high: float, least: float, most: float, noise: float) -> str:
+    """Say whether two ranges overlap when each is widened by half of itself at both ends."""
     one, other = (high - low) / 2, (most - least) / 2
-    return low - one <= most + other and least - other <= high + one
+    if low - one > most + other or least - other > high + one:
+        return "NO"
+    return "yes" if noise <= _NOISE_MOST else "too noisy"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

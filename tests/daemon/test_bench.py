@@ -89,29 +89,32 @@ def run_of(*rates: tuple[float, float]) -> dict[str, Any]:
 
 
 def test_two_runs_agree_where_their_ranges_overlap_but_for_the_scatter() -> None:
-    first = run_of((900, 500), (1000, 500), (1200, 500))
+    first = run_of((950, 500), (1000, 500), (1100, 500))
     assert first["load"]["put-64"]["ratio"] == {
-        "rate": 2.0, "p50": 1.0, "p99": 1.0, "rates": [1.8, 2.4],
+        "rate": 2.0, "p50": 1.0, "p99": 1.0, "rates": [1.9, 2.2],
     }  # fmt: skip
     # Half as fast a machine, and the same ratios: what others do to it falls out.
-    slower = run_of((450, 250), (550, 250), (570, 240))
+    slower = run_of((480, 250), (525, 250), (550, 250))
     told = report.against(slower, json.loads(json.dumps(first)))
-    assert "1.80 to 2.40" in told
-    assert told.endswith("yes")
+    assert "1.90 to 2.20" in told
+    assert told.endswith("+5 %   29 %    yes")
     # Three rounds show less than the scatter: ranges that just miss each other are no difference.
-    near = run_of((1250, 500), (1300, 500), (1500, 500))
+    near = run_of((1120, 500), (1150, 500), (1250, 500))
     told = report.against(near, first)
-    assert "2.50 to 3.00" in told
-    assert told.endswith("+30 %           yes")
-    faster = run_of((1600, 500), (1650, 500), (1700, 500))
+    assert "2.24 to 2.50" in told
+    assert told.endswith("+15 %   28 %    yes")
+    faster = run_of((1450, 500), (1500, 500), (1600, 500))
     told = report.against(faster, first)
-    assert "3.20 to 3.40" in told
-    assert told.endswith("+65 %            NO")
+    assert "2.90 to 3.20" in told
+    assert told.endswith("+50 %   30 %     NO")
+    # What nothing could disagree with does not agree either.
+    wild = run_of((500, 500), (1000, 500), (1500, 500))
+    assert report.against(wild, first).endswith("+0 %  115 %  too noisy")
     # Without etcd beside it, the rates themselves are compared.
     for results in (first, slower):
         del results["load"]["put-64"]["ratio"]
     told = report.against(slower, first)
-    assert "900 to 1,200" in told
+    assert "950 to 1,100" in told
     assert told.endswith("NO")
     assert "no load" in report.against({"machine": report.machine()}, first)
 
