@@ -479,8 +479,9 @@ class Raft(Settings[StorageT]):
         was_paused, was_state = progress.is_paused(), progress.state
         news = progress.maybe_update(m.index)
         if progress.state is ProgressState.Probe:
-            # Also without news: a follower that was up to date all along has just proved it.
-            if news or progress.matched == m.index:
+            # Also without news: a follower that was up to date all along has just proved it. But
+            # not by index 0, which also tells a leader of an earlier term of this one.
+            if news or (progress.matched == m.index and (m.index or progress.next_idx == 1)):
                 progress.become_replicate()
         elif progress.state is ProgressState.Replicate:
             progress.ins.free_to(m.index)

@@ -7,6 +7,7 @@ import pytest
 from raft import (
     Config,
     InvariantViolation,
+    Progress,
     RequestSnapshotDropped,
     SnapshotStatus,
     StorageError,
@@ -461,3 +462,32 @@ def test_a_learner_that_joins_gets_a_snapshot_and_then_entries() -> None:
     network.tick()
     assert network[4].data[-1:] == [b"x"]
     assert network[4].raft.is_learner
+
+
+def probing(leader: Member, matched: int, next_idx: int) -> Progress:
+    progress = leader.raft.prs.progress[2]
+    progress.reset(next_idx)
+    progress.matched = matched
+    progress.recent_active = True
+    return progress
+
+
+def test_an_answer_to_what_it_sent_in_an_earlier_term_costs_no_snapshot() -> None:
+    """Who is told of a later term hears of no index; it may lead that term by then."""
+    leader = a_compacted_leader()
+    progress = probing(leader, 0, leader.last_index + 1)
+    assert leader.receive(MsgAppendResponse, 2, index=0) == []
+    assert (progress.state.name, progress.next_idx) == ("Probe", leader.last_index + 1)
+
+
+def test_which_answers_end_probing() -> None:
+    leader = a_leader(terms=[1] * 9, commit=10, applied=10)
+    # Late, and of less than is known: it says nothing of what was asked last.
+    progress = probing(leader, 8, 9)
+    leader.receive(MsgAppendResponse, 2, index=7)
+    assert progress.state.name == "Probe"
+    leader.receive(MsgAppendResponse, 2, index=8)
+    assert progress.state.name == "Replicate"
+    # An empty log, which was asked for: it is sent what there is, which begins with a snapshot.
+    progress = probing(leader, 0, 1)
+    assert only(leader.receive(MsgAppendResponse, 2, index=0)).msg_type == MsgSnapshot
