@@ -151,7 +151,8 @@ def _run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             results["failover"] = cases.failover(place, count, _say)
     if "overload" in names:
         with _place(folder, "overload") as place:
-            results["overload"] = overload.overload(place, load, seconds, _say)
+            grown = overload.KEYS if quick else overload.GROWN
+            results["overload"] = overload.overload(place, load, seconds, _say, grown)
     if "start-up" in names:
         with _place(folder, "start-up") as place:
             results["start_up"] = cases.start_up(place, load, entries, _say)

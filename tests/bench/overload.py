@@ -55,14 +55,19 @@ class _Group:
     cpu_after: list[float] = field(default_factory=list)
 
 
-def overload(folder: Path, load: Load, seconds: float, say: Say) -> dict[str, Any]:
+def overload(
+    folder: Path, load: Load, seconds: float, say: Say, grown: int = GROWN
+) -> dict[str, Any]:
     """Offer twice the rate that the nodes sustain; what they answer, and whether they recover.
 
     Args:
         folder: For the data of both groups.
         load: The generator.
-        seconds: Half of what the overload takes, and all windows of a group before or after it.
+        seconds: Half of the time of the overload. The windows of a group before it, and those after
+            it, take as long as it does.
         say: Told how far it is.
+        grown: Puts before anything counts. With less than ``GROWN`` both groups get slower
+            meanwhile, so that their ratios are right and the rates are not.
     """
     with ExitStack() as stack:
         pair = [
@@ -70,8 +75,8 @@ def overload(folder: Path, load: Load, seconds: float, say: Say) -> dict[str, An
         ]
         ours, spared = pair
         for group in pair:
-            say(f"overload: {GROWN:,} puts first")
-            load.run(group.nodes.sockets, clients=CLIENTS, keys=KEYS, total=GROWN)
+            say(f"overload: {grown:,} puts first")
+            load.run(group.nodes.sockets, clients=CLIENTS, keys=KEYS, total=grown)
         for number in range(WINDOWS):
             say(f"overload: the sustainable rate, {number + 1} of {WINDOWS}")
             for group in _in_turn(pair, number):
