@@ -25,10 +25,12 @@ from raftd.belonging import REMOVED
 from raftd.config import TICKS_PER_HEARTBEAT, DaemonConfig
 from raftd.data_service import DataService
 from raftd.failpoints import hit_changes
+from raftd.flush import Flusher
 from raftd.group_service import GroupService
 from raftd.joining import Announcer, find_group
 from raftd.known_data import KnownData
 from raftd.kvstore import (
+    ColumnFamily,
     CorruptionError,
     DataDirError,
     LockedError,
@@ -395,6 +397,10 @@ class Daemon:
         book.replicated = dict(applier.addresses)
         self.known_data = KnownData(store.kv)
         self.replica = Replica(store, applier)
+        self.state_flusher = Flusher(
+            lambda: store.kv.flush_family(ColumnFamily.STATE), self._state_flushed
+        )
+        self.replica.go_ahead(lambda: self.state_flusher.flush(0))
         self.outbound = Outbound(
             self._mine,
             log,
@@ -695,6 +701,13 @@ class Daemon:
         dialer.abort()
         return ""
 
+    def _state_flushed(self, _mark: int, _seconds: float, failure: BaseException | None) -> None:
+        """Large values that were written ahead are durable."""
+        if failure is not None:
+            self.node.fail(failure)
+        else:
+            self.applier.flush_ended()
+
     # --- stopping -----------------------------------------------------------------------------
 
     async def _orderly_stop(self) -> None:
@@ -739,6 +752,8 @@ class Daemon:
             self._announcer.close()
         if hasattr(self, "node"):
             self.node.stop()
+        if hasattr(self, "state_flusher"):
+            self.state_flusher.close()
         if hasattr(self, "admin"):
             self.service.close()
             # One round of the loop, so that what was just answered is written.

@@ -54,6 +54,16 @@ SAVE_BYTES: Final = 512 * 1024
 """Applied entries, and bytes of them, that wait to be saved at most; so many are applied anew at a
 restart, and writing them holds the node up for about a millisecond."""
 
+AHEAD_BYTES: Final = 64 * 1024
+"""Values from this length on go ahead of what refers to them, past the journal, if the node does
+that: see ``Applier.write_ahead``."""
+
+AHEAD_FLUSH_BYTES: Final = 16 * 1024 * 1024
+"""So many bytes of them are made durable at once, in a thread."""
+
+AHEAD_BYTES_MAX: Final = 32 * 1024 * 1024
+"""With more of them unsaved the disk does not keep up: what is not durable goes to the journal."""
+
 ORIGIN_BYTES: Final = ORIGIN.size
 KIND_PROPOSAL: Final = 0x01
 KIND_CONTROL: Final = 0x02
@@ -147,19 +157,28 @@ class Context:
     """``state_machine.ApplyContext``: the records, with the writes of this batch on top."""
 
     __slots__ = (
+        "_flushing",
         "_kv",
+        "_new",
         "_overlay",
         "_prefix",
         "_ranges",
         "_reader",
+        "_safe",
+        "_waiting",
+        "ahead",
+        "ahead_bytes",
         "index",
         "log_time_ms",
         "settings",
         "term",
+        "waiting_bytes",
         "writes",
     )
 
-    def __init__(self, kv: KeyValueStore, epoch: int, settings: Settings) -> None:
+    def __init__(
+        self, kv: KeyValueStore, epoch: int, settings: Settings, *, ahead: bool = False
+    ) -> None:
         self.index = 0
         self.term = 0
         self.log_time_ms = 0
@@ -171,6 +190,15 @@ class Context:
         self._reader = StateReader(kv, epoch)
         self._overlay: dict[bytes, bytes | None] = {}
         self._ranges: list[tuple[bytes, bytes]] = []
+        self.ahead = ahead
+        # Values put once since the last save, by key: not written yet; written ahead, waiting for a
+        # flush; in the one that runs; durable.
+        self._new: dict[bytes, bytes] = {}
+        self._waiting: dict[bytes, bytes] = {}
+        self._flushing: dict[bytes, bytes] = {}
+        self._safe: dict[bytes, bytes] = {}
+        #: Bytes written ahead since the last save, and of these since a flush began.
+        self.ahead_bytes = self.waiting_bytes = 0
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of ``key``, or None."""
@@ -222,6 +250,44 @@ class Context:
         self._overlay[key] = value
         self.writes += 1
 
+    def put_once(self, key: bytes, value: bytes) -> None:
+        """Set ``key`` to the one value it ever has."""
+        self._overlay[key] = value
+        self.writes += 1
+        if self.ahead and len(value) >= AHEAD_BYTES:
+            self._new[key] = value
+
+    def write_ahead(self) -> int:
+        """Write values that were put once since the last call, past the journal; return bytes."""
+        new, self._new = self._new, {}
+        overlay, prefix = self._overlay, self._prefix
+        kept = {key: value for key, value in new.items() if overlay.get(key) is value}
+        if not kept:
+            return 0
+        batch = self._kv.new_batch()
+        batch.put_all(_STATE, [(prefix + key, value) for key, value in kept.items()])
+        self._kv.write_ahead(batch)
+        self._waiting.update(kept)
+        size = sum(map(len, kept.values()))
+        self.ahead_bytes += size
+        self.waiting_bytes += size
+        return size
+
+    def flush_begins(self) -> None:
+        """A flush begins now, the only one: it covers what was written ahead so far."""
+        self._flushing, self._waiting = self._waiting, {}
+        self.waiting_bytes = 0
+
+    def flush_ended(self) -> None:
+        """What the flush covered is durable."""
+        self._safe.update(self._flushing)
+        self._flushing = {}
+
+    @property
+    def spares_journal(self) -> bool:
+        """Whether ``flush`` leaves out large values that are durable already."""
+        return bool(self._safe)
+
     def delete(self, key: bytes) -> None:
         """Remove ``key``."""
         self._overlay[key] = None
@@ -244,11 +310,12 @@ class Context:
         prefix = self._prefix
         for start, end in self._ranges:
             batch.delete_range(_STATE, prefix + start, prefix + end)
+        safe = self._safe
         puts: list[tuple[bytes, bytes]] = []
         for key, value in self._overlay.items():
             if value is None:
                 batch.delete(_STATE, prefix + key)
-            else:
+            elif not safe or safe.get(key) is not value:
                 puts.append((prefix + key, value))
         # Each key is there once, so that deletes before puts come to the same.
         batch.put_all(_STATE, puts)
@@ -257,6 +324,9 @@ class Context:
         """Forget what ``flush`` put, because it has been written."""
         self._overlay.clear()
         self._ranges.clear()
+        if self.ahead_bytes:
+            self._waiting, self._flushing, self._safe = {}, {}, {}
+            self.ahead_bytes = self.waiting_bytes = 0
 
 
 class Applier:
@@ -283,6 +353,7 @@ class Applier:
         on_conf_entry: Callable[[Entry], ConfState],
         own_incarnation: int | None = None,
     ) -> None:
+        self._ahead = self._flush_runs = False
         self._kv = kv
         self._log_store = log_store
         self._on_conf_entry = on_conf_entry
@@ -308,7 +379,7 @@ class Applier:
         self.index, self.term = applied.index, applied.term
         self._digest = applied.digest
         self.addresses = store.load_addresses()
-        self._context = Context(self._kv, epoch, store.load_settings())
+        self._context = Context(self._kv, epoch, store.load_settings(), ahead=self._ahead)
         self._context.log_time_ms = applied.log_time_ms
         self._saved_in = None
         self._unsaved_bytes = 0
@@ -364,6 +435,7 @@ class Applier:
         return (
             self._due
             or self._unsaved_bytes > SAVE_BYTES
+            or self._context.ahead_bytes > AHEAD_BYTES_MAX
             or self.index - self._log_store.applied.index > SAVE_ENTRIES
         )
 
@@ -475,8 +547,41 @@ class Applier:
             return results
         machine.finish(context)
         self.index, self.term, self._digest = expected - 1, term, digest
+        if self._ahead:
+            unsaved_bytes -= context.write_ahead()
         self._unsaved_bytes = unsaved_bytes
         return results
+
+    def go_ahead(self) -> None:
+        """Write large values ahead from now on; whoever asks for it calls ``begin_flush``.
+
+        A large value is in the log already, in an entry that stays until what it changed is saved.
+        So it needs no journal a second time: it goes straight to a memtable, and once that was
+        flushed, which a thread does, what refers to it is saved without it. What is not durable by
+        then goes to the journal with the rest. A crash leaves either: no value that a saved record
+        refers to is missing, and the entries of all others are applied anew.
+        """
+        self._ahead = self._context.ahead = True
+
+    def begin_flush(self) -> bool:
+        """Whether STATE is to be flushed now, in a thread; ``flush_ended`` must follow."""
+        if self._flush_runs or self._context.waiting_bytes < AHEAD_FLUSH_BYTES:
+            return False
+        self._flush_runs = True
+        self._context.flush_begins()
+        return True
+
+    def flush_ended(self) -> None:
+        """The flush of STATE that ``begin_flush`` asked for has succeeded: save with the next."""
+        self._flush_runs = False
+        self._context.flush_ended()
+        if self._context.spares_journal:
+            self._due = True
+
+    @property
+    def spares_journal(self) -> bool:
+        """Whether ``save`` leaves out large values that are durable already."""
+        return self._context.spares_journal
 
     def save(self, batch: Batch) -> None:
         """Put all that was staged since the last time, and the applied position, into ``batch``.

@@ -29,6 +29,7 @@ PLACES: Final = {
     "durable": "it is durable, nothing of it was sent",
     "apply": "committed entries are about to be applied",
     "applied": "they are applied in memory, not written",
+    "saved": "what refers to large values is written without those that are durable",
     "answer": "what they changed is written, or in the log for good; no client was answered",
     "vote": "a vote is durable and about to be sent",
     "snapshot.begin": "a snapshot file is about to be made",

@@ -190,6 +190,28 @@ class KeyValueStore(Protocol):
         """
         ...
 
+    def write_ahead(self, batch: Batch) -> None:
+        """Apply ``batch``, of puts, past the journal: only ``flush_family`` makes it durable.
+
+        Visible at once. Any of it may be durable sooner, and it has no place in the order of other
+        batches: for large values that nothing durable refers to before that flush. Waits for no
+        disk.
+
+        Raises:
+            StoreWriteError: Latched; the process must stop.
+        """
+        ...
+
+    def flush_family(self, cf: ColumnFamily) -> None:
+        """Make durable all of ``cf`` that was written before the call, in table files.
+
+        Blocks; may run in a worker thread.
+
+        Raises:
+            StoreWriteError: Latched; the process must stop.
+        """
+        ...
+
     def sync(self) -> None:
         """Make durable all that was written before the call. Blocks; may run in a worker thread.
 
@@ -235,7 +257,7 @@ class KeyValueStore(Protocol):
         ...
 
     def position(self) -> Position:
-        """Return how far the journal has come."""
+        """Return how far the journal has come; a restart finds at least that."""
         ...
 
     @property

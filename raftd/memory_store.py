@@ -120,8 +120,8 @@ class MemoryStore:
         self.fail_write: str | None = None
         self.fail_sync: str | None = None
         #: Called with the name of each step that changes the disk, before it happens: "write",
-        #: "sync", "side_write", "side_delete", "flush". A test raises from it to stop the process
-        #: right there.
+        #: "write_ahead", "sync", "side_write", "side_delete", "flush", "flush_family". A test
+        #: raises from it to stop the process right there.
         self.on_step: Callable[[str], None] | None = None
         self.free = FREE_BYTES
 
@@ -191,6 +191,20 @@ class MemoryStore:
                     del table.values[each]
         self._undo.append(undo)
         self._sequence += 1
+
+    def write_ahead(self, batch: Batch) -> None:
+        """Apply ``batch`` of puts, durable at once: what a crash keeps of it is left to chance."""
+        self._step("write_ahead")
+        if not isinstance(batch, MemoryBatch):
+            raise TypeError(f"a batch of another store: {type(batch).__name__}")
+        if self.fail_write is not None:
+            self._latch(self.fail_write)
+        for _, cf, key, value in batch.ops:
+            self._tables[cf].put(key, value)
+
+    def flush_family(self, cf: ColumnFamily) -> None:
+        """Do nothing: what was written ahead is durable."""
+        self._step("flush_family")
 
     def sync(self) -> None:
         """Make all written batches durable."""

@@ -9,7 +9,7 @@ The daemon runs it over RocksDB, the simulator over memory that loses what was n
 this nor what it calls reads a clock or starts a thread.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from raft import InvariantViolation
 from raft.eraftpb import HardState
@@ -26,7 +26,7 @@ class Replica:
 
     Attributes:
         staged: The snapshot that was received and checked, until a plan installs it.
-        bytes_written: Roughly, since the start.
+        bytes_written: Roughly, since the start, without what is written ahead.
     """
 
     def __init__(self, store: LogStore, applier: Applier) -> None:
@@ -37,6 +37,17 @@ class Replica:
         # Not written yet: differs from what is by the commit index alone.
         self._hard_state: HardState | None = None
         self._unused: Batch | None = None
+        self._flush_state: Callable[[], None] | None = None
+
+    def go_ahead(self, flush_state: Callable[[], None]) -> None:
+        """Write large values ahead of what refers to them: see ``Applier.go_ahead``.
+
+        Args:
+            flush_state: Begins to flush STATE in a thread; ``flush_ended`` of the applier must be
+                called when it is done.
+        """
+        self._flush_state = flush_state
+        self._applier.go_ahead()
 
     def persist(self, plan: Plan) -> Sequence[Applied]:
         """Write a plan's snapshot, entries, hard state and applied changes, unflushed.
@@ -79,13 +90,18 @@ class Replica:
             hit("applied")
             hit_changes("applied", plan.committed)
         if applier.due:
+            spared = applier.spares_journal
             applier.save(batch)
             self._write(batch)
+            if spared:
+                hit("saved")
         elif plan.sync and plan.snapshot is None:
             self._write(batch)
         elif not len(batch):
             # Half of all plans carry only a commit; making a batch for each takes 1.4 us.
             self._unused = batch
+        if self._flush_state is not None and applier.begin_flush():
+            self._flush_state()
         return applied
 
     def save(self) -> None:

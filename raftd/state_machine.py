@@ -89,6 +89,14 @@ class ApplyContext(Reader, Protocol):
         """Set ``key`` to ``value``."""
         ...
 
+    def put_once(self, key: bytes, value: bytes) -> None:
+        """Set ``key`` to a large ``value``: the one that it has until it is deleted.
+
+        Nothing may read it unless a record refers to it that is put in the same ``apply`` or later.
+        After a crash a value may be there that no record refers to yet: its entry is applied anew.
+        """
+        ...
+
     def delete(self, key: bytes) -> None:
         """Remove ``key``; nothing happens if it is absent."""
         ...

@@ -7,7 +7,9 @@ since it was created. A delete that finds nothing and a compare that fails chang
 Records, under these first bytes: ``k`` + key -> create, mod, version, value; ``r`` -> the revision;
 ``h`` the history for those who watch (``machines.journal``), one record a revision; ``v`` +
 revision -> a large value that was put then. Large values are written once: the pair and the history
-both refer to them, and they go with the last of the two.
+both refer to them, and they go with the last of the two. They may be on disk before what refers to
+them: those above the revision, which a crash can leave, count for nothing and go once the revision
+has passed them without having put them anew.
 """
 
 from __future__ import annotations
@@ -85,12 +87,18 @@ class KvMachine:
         self.journal = Journal(b"h", apart=_apart_in, forgotten=self._forgotten)
         self._stored_revision = 0
         self._plain_puts = _PlainPuts()
+        # Large values that a crash left from above the revision, by their own.
+        self._strays: set[int] = set()
 
     def open(self, reader: Reader) -> None:
         """Load the revision."""
         stored = reader.get(_REVISION)
         self.revision = _U64.unpack(stored)[0] if stored is not None else 0
         self._stored_revision = self.revision
+        self._strays = {
+            _U64.unpack(key[len(_VALUE) :])[0]
+            for key, _ in reader.scan(_VALUE + _U64.pack(self.revision + 1), _VALUE_END)
+        }
         self.journal.open(reader)
 
     # -- commands --------------------------------------------------------------------------------
@@ -237,7 +245,8 @@ class KvMachine:
         if len(value) < APART_BYTES:
             record = _pack_meta(created, revision, version + 1) + value
         else:
-            context.put(_VALUE + _U64.pack(revision), value)
+            context.put_once(_VALUE + _U64.pack(revision), value)
+            self._strays.discard(revision)
             record = _pack_meta(created | _APART, revision, version + 1) + _U64.pack(len(value))
         context.put(_KEY + key, record)
         self.journal.append(
@@ -283,6 +292,11 @@ class KvMachine:
             self._stored_revision = self.revision
             context.put(_REVISION, _U64.pack(self.revision))
         self.journal.flush(context)
+        if self._strays:
+            passed = {revision for revision in self._strays if revision <= self.revision}
+            self._strays -= passed
+            for revision in sorted(passed):
+                context.delete(_VALUE + _U64.pack(revision))
 
     # -- reads -----------------------------------------------------------------------------------
 
@@ -386,7 +400,7 @@ class KvMachine:
     def digest(self, reader: Reader) -> bytes:
         """Return a hash over all pairs, the revision and the history."""
         total = hashlib.blake2b(_U64.pack(self.revision), digest_size=16)
-        for first, end in ((_KEY, _KEY_END), (_VALUE, _VALUE_END)):
+        for first, end in ((_KEY, _KEY_END), (_VALUE, _VALUE + _U64.pack(self.revision + 1))):
             for key, value in reader.scan(first, end):
                 total.update(_U64.pack(len(key)) + key + _U64.pack(len(value)) + value)
         total.update(self.journal.digest(reader))

@@ -34,7 +34,9 @@ from raftwire.proto.kv_pb2 import KvCommand, KvGet, KvPut, KvQuery, KvQueryResul
 from tests.bench.machine import BenchError, scratch
 
 KEYS: Final = 10_000
-VALUE: Final = b"v" * 256
+KEYS_LARGE: Final = 100
+LARGE: Final = 100_000
+"""Values above it are put to fewer keys, as in `tests.bench`."""
 _CHECKED_EVERY: Final = 61
 """Each so many-th answer is read; all of them would be a load of their own."""
 
@@ -89,13 +91,16 @@ class Bench:
 
     Args:
         folder: For their data.
+        size: Bytes of a value.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, size: int = 256) -> None:
         self.loop = asyncio.get_running_loop()
         self.daemons = [self._daemon(folder, node_id) for node_id in (1, 2, 3)]
         self._left = self._waiting = 0
         self._sequence = 0
+        self.value = b"v" * size
+        self.keys = KEYS if size <= LARGE else KEYS_LARGE
         self._done: asyncio.Future[None] = self.loop.create_future()
         self.ask("put")
 
@@ -105,7 +110,8 @@ class Bench:
         key = b"%08d" % 0
         sample = Request(id=1, state_machine="kv")
         if op == "put":
-            sample.propose.data = KvCommand(put=KvPut(key=key, value=VALUE)).SerializeToString()
+            put = KvPut(key=key, value=self.value)
+            sample.propose.data = KvCommand(put=put).SerializeToString()
         else:
             sample.query.data = KvQuery(get=KvGet(key=key)).SerializeToString()
         encoded = sample.SerializeToString()
@@ -160,14 +166,14 @@ class Bench:
     def request(self) -> bytes:
         """Return the next request, as a client sends it."""
         self._sequence += 1
-        return b"".join((self._head, b"%08d" % (self._sequence % KEYS), self._tail))
+        return b"".join((self._head, b"%08d" % (self._sequence % self.keys), self._tail))
 
     def answered(self, data: bytes) -> bool:
         """Count an answer; whether its client goes on."""
         self._left -= 1
         if self._left % _CHECKED_EVERY == 0:
             reply = parse_response(data[4:])
-            if not (_is_put if self._op == "put" else _is_got)(reply):
+            if not (_is_put(reply) if self._op == "put" else _is_got(reply, self.value)):
                 raise BenchError(f"a {self._op} was answered with {reply}")
         if self._left >= self._waiting:
             return True
@@ -210,18 +216,18 @@ def _is_put(reply: Response) -> bool:
     return reply.propose.outcome == Outcome.APPLIED and bool(reply.propose.result)
 
 
-def _is_got(reply: Response) -> bool:
-    return KvQueryResult.FromString(reply.query.result).kvs[0].value == VALUE
+def _is_got(reply: Response, value: bytes) -> bool:
+    return KvQueryResult.FromString(reply.query.result).kvs[0].value == value
 
 
 async def _measure(folder: Path, arguments: argparse.Namespace) -> None:
-    bench = Bench(folder)
+    bench = Bench(folder, arguments.size)
     await bench.lead()
     heap.settle()
-    await bench.run(64, 2 * KEYS)
+    await bench.run(min(64, bench.keys // 4), 2 * bench.keys)
     bench.ask(arguments.op)
     for clients in arguments.clients:
-        count = 2_000 if clients == 1 else arguments.count
+        count = arguments.count // 10 if clients == 1 else arguments.count
         found = [await bench.run(clients, count) for _ in range(arguments.rounds)]
         us, turns = min(found)
         middle = sorted(found)[len(found) // 2][0]
@@ -244,6 +250,7 @@ def main() -> None:
     parser.add_argument("--op", choices=("put", "get"), default="put")
     parser.add_argument("--clients", type=int, nargs="*", default=[256, 64, 1])
     parser.add_argument("--count", type=int, default=20_000, help="requests of a run")
+    parser.add_argument("--size", type=int, default=256, help="bytes of a value")
     parser.add_argument("--rounds", type=int, default=5, help="runs of which the least counts")
     parser.add_argument(
         "--profile", type=int, default=0, metavar="N", help="also print the N dearest functions"

@@ -38,14 +38,19 @@ INSTALLING = (
 
 
 def test_every_place_is_tried_here() -> None:
-    assert {*LOOP, "vote", "address.applied", *BUILDING, *INSTALLING} == set(PLACES)
+    assert {*LOOP, "saved", "vote", "address.applied", *BUILDING, *INSTALLING} == set(PLACES)
 
 
 class Keyed:
-    """Puts with keys, one after another; what was answered, and what is not known."""
+    """Puts with keys, one after another; what was answered, and what is not known.
 
-    def __init__(self, client: Client) -> None:
+    Args:
+        size: Bytes of a value, at least.
+    """
+
+    def __init__(self, client: Client, size: int = 0) -> None:
         self.client = client
+        self.size = size
         self.answered: dict[str, int] = {}
         self.open: list[str] = []
         self.number = 0
@@ -55,7 +60,8 @@ class Keyed:
         self.number += 1
         key = f"order-{self.number}"
         try:
-            reply = self.client.kv.put(key, str(self.number), idempotency_key=key, timeout=timeout)
+            value = self.value(key)
+            reply = self.client.kv.put(key, value, idempotency_key=key, timeout=timeout)
         except AdminError as error:
             if error.outcome is Outcome.UNKNOWN:
                 self.open.append(key)
@@ -63,10 +69,14 @@ class Keyed:
         self.answered[key] = reply.revision
         return True
 
+    def value(self, key: str) -> str:
+        """Return the value that belongs to ``key``."""
+        return key.removeprefix("order-").zfill(self.size)
+
     def settle(self) -> None:
         """Say again what was not answered: it is applied once, whatever became of it before."""
         for key in self.open:
-            value = key.removeprefix("order-")
+            value = self.value(key)
             reply = self.client.kv.put(key, value, idempotency_key=key, timeout=DEADLINE)
             self.answered[key] = reply.revision
         self.open.clear()
@@ -80,6 +90,7 @@ class Keyed:
             pair = pairs[key]
             assert pair.version == 1, f"{key} was applied {pair.version} times"
             assert pair.mod_revision == revision, key
+            assert pair.value == self.value(key).encode(), key
         assert len({pair.mod_revision for pair in pairs.values()}) == len(pairs)
 
 
@@ -90,6 +101,20 @@ def test_a_single_node_keeps_what_it_acknowledged(place: str, times: int) -> Non
         puts = Keyed(client)
         for _ in range(5):
             assert puts.put(DEADLINE)
+        group[1].kill()
+        arm(group[1], place, times)
+        died(group[1], place, puts.put)
+        group.start()
+        puts.settle()
+        assert puts.put(DEADLINE)
+        puts.check()
+
+
+@pytest.mark.parametrize(("place", "times"), [("applied", 10), ("saved", 1)])
+def test_large_values_are_kept_though_no_journal_has_them(place: str, times: int) -> None:
+    """They go past it; the process dies with those in memory, before and after the first save."""
+    with cluster(1, "--state-machine", "kv", *QUICK) as group, group[1].client() as client:
+        puts = Keyed(client, size=900_000)
         group[1].kill()
         arm(group[1], place, times)
         died(group[1], place, puts.put)

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from raftd import applier as applier_module
 from raftd.applier import Applied, Applier, Outcome
+from raftd.kvstore import ColumnFamily
 from raftd.machines import kv as kv_module
 from raftd.machines.kv import KvMachine
+from raftd.memory_store import MemoryStore
 from raftd.settings import Settings
 from raftd.state_machine import CommandRefused, HistoryCompacted
 from raftd.storage import LogStore
@@ -623,3 +626,157 @@ def test_gets_of_all_kinds_are_answered_alike_by_hand_and_by_protobuf(
     by_hand = answers()
     monkeypatch.setattr(kv_module, "_SHORT_QUERY", 0)
     assert by_hand == answers()
+
+
+# -- large values ahead of their records -----------------------------------------------------------
+
+
+class AheadBench(Bench):
+    """A `kv` machine whose large values go past the journal."""
+
+    def restart(self) -> None:
+        super().restart()
+        self.by.go_ahead()
+
+    def stage(self, *commands: bytes) -> None:
+        """Append and apply commands, saving what is due."""
+        low = self.by.index + 1
+        new = [proposal(low + number, each) for number, each in enumerate(commands)]
+        batch = self.store.new_batch()
+        self.store.append(batch, new)
+        self.store.write(batch)
+        self.store.sync()
+        batch = self.store.new_batch()
+        self.by.stage(batch, new)
+        if self.by.due:
+            self.by.save(batch)
+            self.saved = batch.size_bytes
+        self.store.write(batch)
+
+    def cut(self, keep: int) -> None:
+        """Cut the power, and apply what the log has."""
+        kv = self.store.kv
+        assert isinstance(kv, MemoryStore)
+        self.store = LogStore.open(kv.crash(keep))
+        self.restart()
+        batch = self.store.new_batch()
+        new = self.store.entries(self.by.index + 1, self.store.last_index() + 1)
+        self.by.stage(batch, new)
+
+    def values(self) -> list[int]:
+        """Return the revisions whose large values are stored, whether or not they count."""
+        return [
+            int.from_bytes(key[-8:])
+            for key, value in self.store.kv.scan(ColumnFamily.STATE)
+            if len(value) >= applier_module.AHEAD_BYTES
+        ]
+
+
+@pytest.fixture
+def quick_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(applier_module, "AHEAD_FLUSH_BYTES", 2 * len(HUGE))
+
+
+HUGE = b"h" * applier_module.AHEAD_BYTES
+
+
+@pytest.mark.usefixtures("quick_flush")
+def test_what_a_flush_made_durable_is_saved_without_the_journal() -> None:
+    bench = AheadBench()
+    bench.stage(put(b"a", HUGE))
+    assert bench.values() == [1]
+    assert not bench.by.begin_flush()
+    bench.stage(put(b"b", HUGE))
+    assert bench.by.begin_flush()
+    assert not bench.by.begin_flush(), "one is enough"
+    bench.by.flush_ended()
+    assert bench.by.due
+    bench.stage(put(b"c", b"small"))
+    assert not bench.by.unsaved
+    assert bench.saved < len(HUGE)
+    bench.store.sync()
+    bench.cut(0)
+    for key, value in ((b"a", HUGE), (b"b", HUGE), (b"c", b"small")):
+        found = bench.get(key)
+        assert found is not None
+        assert found.value == value
+
+
+@pytest.mark.usefixtures("quick_flush")
+def test_what_came_during_a_flush_goes_to_the_journal_with_the_rest() -> None:
+    bench = AheadBench()
+    bench.stage(put(b"a", HUGE), put(b"b", HUGE))
+    assert bench.by.begin_flush()
+    bench.stage(put(b"c", HUGE))
+    bench.by.flush_ended()
+    bench.stage(put(b"d", b"small"))
+    assert len(HUGE) < bench.saved < 2 * len(HUGE)
+
+
+def test_a_save_does_not_wait_for_a_flush_and_is_complete() -> None:
+    bench = AheadBench()
+    bench.stage(put(b"a", HUGE), put(b"b", HUGE))
+    batch = bench.store.new_batch()
+    bench.by.save(batch)
+    assert batch.size_bytes > 2 * len(HUGE)
+
+
+def test_a_flush_that_ends_after_a_snapshot_was_installed_changes_nothing() -> None:
+    bench = AheadBench()
+    bench.stage(put(b"a", HUGE))
+    bench.by._context.flush_begins()
+    bench.by.reload()
+    bench.by.flush_ended()
+    assert not bench.by.due
+
+
+def test_too_much_that_waits_for_a_flush_is_saved_by_the_journal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(applier_module, "AHEAD_BYTES_MAX", 2 * len(HUGE))
+    bench = AheadBench()
+    bench.stage(put(b"a", HUGE), put(b"b", HUGE))
+    assert bench.by.unsaved
+    bench.stage(put(b"c", HUGE))
+    assert not bench.by.unsaved
+    assert bench.saved > 3 * len(HUGE)
+
+
+def test_values_that_a_crash_leaves_count_for_nothing_and_are_put_anew() -> None:
+    plain, bench = Bench(), AheadBench()
+    commands = [put(b"a", HUGE), put(b"b", HUGE + b"2"), delete(b"a")]
+    plain.run(*commands)
+    bench.stage(*commands)
+    kv = bench.store.kv
+    assert isinstance(kv, MemoryStore)
+    bench.store = LogStore.open(kv.crash(kv.unsynced))
+    bench.restart()
+    assert bench.by.index < plain.by.index
+    assert bench.values() == [1, 2]
+    assert bench.machine.digest(bench.by.reader) == Bench().machine.digest(Bench().by.reader)
+    bench.stage(*[])
+    batch = bench.store.new_batch()
+    low = bench.by.index + 1
+    bench.by.apply(batch, [proposal(low + number, each) for number, each in enumerate(commands)])
+    bench.store.write(batch)
+    assert bench.machine.digest(bench.by.reader) == plain.machine.digest(plain.by.reader)
+    assert bench.by.digest == plain.by.digest
+
+
+def test_values_of_a_history_that_was_given_up_go() -> None:
+    """After a recovery of the group from a log that ends sooner."""
+    plain, bench = Bench(), AheadBench()
+    bench.stage(put(b"a", HUGE), put(b"b", HUGE), put(b"c", HUGE))
+    kv = bench.store.kv
+    bench.store = bootstrap(machine="kv")
+    batch = bench.store.new_batch()
+    batch.put_all(ColumnFamily.STATE, list(kv.scan(ColumnFamily.STATE)))
+    bench.store.write(batch)
+    bench.restart()
+    assert bench.values() == [1, 2, 3]
+    for other in (plain, bench):
+        other.run(put(b"x", b"1"), put(b"y", HUGE * 2))
+    assert bench.values() == [2, 3]
+    assert bench.machine.digest(bench.by.reader) == plain.machine.digest(plain.by.reader)
+    bench.run(put(b"z", b"1"))
+    assert bench.values() == [2]
