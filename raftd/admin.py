@@ -135,8 +135,10 @@ class AdminConnection(asyncio.Protocol):
         if transport.is_closing():
             return  # The client is gone; its connection will say so.
         if transport.get_write_buffer_size() > _WRITE_BYTES_MAX:
-            # It asks and does not read: its answers must not fill the memory.
-            self.close()
+            # It asks and does not read: its answers must not fill the memory, and to close after
+            # they are written would keep them for as long as it does not.
+            self.gone = True
+            transport.abort()
         elif self._paused and self._unanswered <= ADMIN_PIPELINE_MAX // 2:
             self._paused = False
             transport.resume_reading()
