@@ -30,8 +30,7 @@ from raftwire.admin import (
 from raftwire.errors import AdminError, Code, Outcome
 from raftwire.limits import KEY_BYTES_MAX, NUMBER_MAX
 from raftwire.peer import ControlCommand
-from raftwire.plain import propose_answer, query_answer
-from raftwire.proto.admin_pb2 import Error as ErrorMessage
+from raftwire.plain import error_answer, propose_answer, query_answer
 from raftwire.proto.admin_pb2 import (
     ProposeRequest,
     QueryRequest,
@@ -51,7 +50,7 @@ class Service:
         self._handlers: dict[str, Handler] = {}
         self._streams: dict[str, Stream] = {}
         self._failure: AdminError | None = None
-        self._failure_message = ErrorMessage()
+        self._failure_encoded = b""
         # Encoded once for all answers of a moment; see `short_signature`.
         self._signed_as = (-1, -1)
         self._short = self._full = b""
@@ -259,8 +258,11 @@ class Service:
         """Answer with an error."""
         if error is not self._failure:
             # In overload the same refusal goes to thousands.
-            self._failure, self._failure_message = error, error_to_message(error)
-        self.send(caller, Response(id=request_id, error=self._failure_message))
+            self._failure = error
+            self._failure_encoded = Response(error=error_to_message(error)).SerializeToString()
+        caller.send_encoded(
+            request_id, error_answer(request_id, self._full_signature(), self._failure_encoded)
+        )
 
     # --- proposals and reads ------------------------------------------------------------------
 

@@ -104,6 +104,17 @@ class PlainRequests:
         return False
 
 
+def error_answer(request_id: int, signature: bytes, error: bytes) -> bytes:
+    """Return an encoded ``Response`` that refuses.
+
+    Args:
+        request_id: Of the request.
+        signature: The encoded fields that say who answers.
+        error: The encoded field with the error.
+    """
+    return b"".join((b"\x08", varint(request_id), signature, error))
+
+
 def query_answer(request_id: int, signature: bytes, result: bytes, index: int) -> bytes:
     """Return an encoded ``Response`` to a query.
 

@@ -6,7 +6,7 @@ the machine meanwhile, and what a database that grows costs, falls out.
 
 Both are grown before anything counts. A young group is faster: until its history and its log are as
 long as they may be nothing is dropped from them, and RocksDB has little to compact. All windows
-write the same keys, as a pair that is there costs more than a new one.
+write the same keys, so that the state does not grow on.
 """
 
 from __future__ import annotations

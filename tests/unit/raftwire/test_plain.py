@@ -7,8 +7,9 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raftwire.admin import Request, Response
-from raftwire.plain import PlainRequests, propose_answer, query_answer
+from raftwire.admin import Request, Response, error_to_message
+from raftwire.errors import AdminError, Code
+from raftwire.plain import PlainRequests, error_answer, propose_answer, query_answer
 from raftwire.proto.admin_pb2 import Outcome, ProposeRequest, QueryRequest
 from raftwire.varint import read_varint, varint
 
@@ -154,6 +155,17 @@ def test_the_answer_to_a_query(number: int, result: bytes, index: int) -> None:
     answer = Response.FromString(query_answer(number, signed.SerializeToString(), result, index))
     signed.id = number
     signed.query.result, signed.query.index = result, index
+    assert answer == signed
+
+
+@given(ids, st.text(), st.dictionaries(st.text(), st.integers()))
+def test_a_refusal(number: int, message: str, details: dict[str, object]) -> None:
+    signed = Response(node=2, leader=3, term=500, cluster_id="ab" * 16, as_of_ms=2**40)
+    error = error_to_message(AdminError(Code.OVERLOADED, message, details=details))
+    encoded = Response(error=error).SerializeToString()
+    answer = Response.FromString(error_answer(number, signed.SerializeToString(), encoded))
+    signed.id = number
+    signed.error.CopyFrom(error)
     assert answer == signed
 
 
