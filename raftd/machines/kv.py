@@ -521,13 +521,16 @@ class _PlainPuts(dict[bytes, tuple[int, int, int, bytes, int]]):
 
 
 _LOW: Final = [bytes((low | 0x80,)) for low in range(0x80)]
-"""The bytes of a varint that others follow."""
+_LAST: Final = [bytes((low,)) for low in range(0x80)]
+"""The bytes of a varint that others follow, and its last ones."""
 
 
 def _quick_varint(number: int) -> bytes:
     """Return ``number`` as protobuf writes it: for those that are large and seldom the same."""
-    if number < 0x4000:
+    if number < 0x80:
         return varint(number)
+    if number < 0x4000:
+        return _LOW[number & 0x7F] + _LAST[number >> 7]
     return _LOW[number & 0x7F] + _LOW[number >> 7 & 0x7F] + varint(number >> 14)
 
 
