@@ -318,6 +318,9 @@ class Node:
             self.proposing.turn()
             self.reading.turn()
             self._pump()
+            # Last, as somebody waits for all the rest.
+            self.proposing.look()
+            self.reading.look()
         except Exception as error:
             self.fail(error)
             return
@@ -416,8 +419,8 @@ class Node:
             self._soft_state(effects.soft_state)
         if effects.snapshot is not None:
             self._snapshot_installed(effects.snapshot)
-        if effects.applied:
-            self.proposing.answer(effects.applied)
+        if effects.applied and self.proposing.answer(effects.applied):
+            self.on_turn_end()  # They have waited; what else is due after an entry has not.
         if effects.applied_term > self._applied_term:
             # After the answers: what a former leader appended stands before this term's entries.
             self._applied_term = effects.applied_term

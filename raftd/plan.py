@@ -154,7 +154,8 @@ class Driver(Generic[AppliedT]):
 
     Attributes:
         send: If set, takes what may leave before a plan is written, so that peers' disks work
-            while this one does; else that is among the effects, as is what comes after the write.
+            while this one does, and what a flush has released, before the core's own work on it;
+            else both are among the effects, as is what comes after the write.
     """
 
     __slots__ = ("_failed", "_on_durable", "_persist", "_pipeline", "_released", "raw", "send")
@@ -190,6 +191,10 @@ class Driver(Generic[AppliedT]):
             for plan in plans:
                 self._on_durable(plan.entries)
                 self._released.extend(plan.persisted)
+            if self._released and self.send is not None:
+                # Somebody waits for an acknowledgement; what follows may take its time.
+                released, self._released = self._released, []
+                self.send(released)
             self.raw.on_persist_ready(plans[-1].number)
 
     def pump(self, limit: int = READYS_PER_PUMP) -> Effects[AppliedT]:

@@ -242,6 +242,9 @@ class Proposing:
             self._take_forwards()
         if self._proposals.held:
             self._send_proposals()
+
+    def look(self) -> None:
+        """See how many wait, and how many may."""
         proposals = self._proposals
         self._admission.look(
             self._loop.time(),
@@ -386,8 +389,8 @@ class Proposing:
 
     # --- answering ----------------------------------------------------------------------------
 
-    def answer(self, applied: Sequence[Applied]) -> None:
-        """Answer the clients of this node whose proposals are among ``applied``."""
+    def answer(self, applied: Sequence[Applied]) -> bool:
+        """Answer the clients of this node whose proposals are among ``applied``; whether any is."""
         hit("answer")
         pending = self._proposals.pending
         mine, node_id = self._incarnation, self._id
@@ -402,8 +405,10 @@ class Proposing:
                     counters.proposals_applied += 1
                     note(now - proposal.started)
                     proposal.client.proposal_applied(proposal.request_id, one)
-        if youngest is not None:
-            self._admission.took(now - youngest.started)
+        if youngest is None:
+            return False
+        self._admission.took(now - youngest.started)
+        return True
 
     def lost_with_their_leader(self, term: int) -> None:
         """Propose again what leaders of terms before ``term`` were given: they never applied it."""

@@ -125,9 +125,8 @@ class Reading:
         """Ask for what has come since the last turn, if there is somebody to ask."""
         if self._new and self.can_ask():
             self._ask()
-        self._look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """See how many wait, and how many may."""
         waiting, oldest = 0, math.inf
         for question in self._sent.values():

@@ -97,6 +97,7 @@ class Group:
                 self.propose()
             due -= int(due)
             self.proposing.turn()
+            self.proposing.look()
             self.proposing.expire(self.now)
             self._answer()
 
@@ -262,6 +263,7 @@ class Readers:
                     self.refusals.append(refused)
             due -= int(due)
             self.reading.turn()
+            self.reading.look()
             self._budget = min(self._budget + self.capacity * STEP, self.capacity * STEP)
             while self._asked and self._budget > 0 and self.now - self._asked[0][0] >= self.latency:
                 before = len(self.took)

@@ -379,5 +379,9 @@ def test_with_a_sender_what_promises_something_still_waits_for_the_flush() -> No
     assert not sent
     mark = follower.driver.begin_sync()
     follower.disk.sync()
+    assert not sent
     follower.driver.end_sync(mark)
-    assert [m.msg_type for m in follower.driver.pump().messages] == [MsgAppendResponse]
+    # By the end of the flush itself, and not once more by what is pumped after it.
+    assert [m.msg_type for m in sent] == [MsgAppendResponse]
+    assert not follower.driver.pump().messages
+    assert [m.msg_type for m in sent] == [MsgAppendResponse]
