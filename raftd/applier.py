@@ -324,9 +324,11 @@ class Context:
         """Forget what ``flush`` put, because it has been written."""
         self._overlay.clear()
         self._ranges.clear()
-        if self.ahead_bytes:
-            self._waiting, self._flushing, self._safe = {}, {}, {}
-            self.ahead_bytes = self.waiting_bytes = 0
+        self._waiting, self._flushing, self._safe = {}, {}, {}
+
+    def saved(self) -> None:
+        """All is in a batch: nothing is ahead any more."""
+        self.ahead_bytes = self.waiting_bytes = 0
 
 
 class Applier:
@@ -425,6 +427,11 @@ class Applier:
     def unsaved(self) -> bool:
         """Whether something was applied and not put into a batch yet."""
         return self.index != self._log_store.applied.index
+
+    @property
+    def unsaved_bytes(self) -> int:
+        """Bytes of the entries that were applied and not saved: what ``save`` writes at most."""
+        return self._unsaved_bytes + self._context.ahead_bytes
 
     @property
     def due(self) -> bool:
@@ -606,6 +613,7 @@ class Applier:
         )
         self._saved_in = batch
         self._unsaved_bytes = 0
+        self._context.saved()
         self._due = False
 
     def _apply_keyed(self, key: bytes, command: bytes) -> tuple[SessionRecord, bool]:

@@ -144,7 +144,9 @@ class Snapshots:
     async def _make(self) -> SnapshotFile:
         started = self._loop.time()
         newest = self.files.latest()
-        self._require_room(newest.size if newest is not None else 0)
+        # What is saved for it needs room too, and a write that fails would stop the node.
+        coming = newest.size if newest is not None else 0
+        self._require_room(coming + self._applier.unsaved_bytes)
         hit("snapshot.begin")
         self._replica.save()
         writer = self.files.begin(self._store.kv, self._store, self._applier, now_ms())
