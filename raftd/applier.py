@@ -177,7 +177,7 @@ class Context:
     )
 
     def __init__(
-        self, kv: KeyValueStore, epoch: int, settings: Settings, *, ahead: bool = False
+        self, kv: KeyValueStore, epoch: int, settings: Settings, *, ahead: int = 0
     ) -> None:
         self.index = 0
         self.term = 0
@@ -190,6 +190,7 @@ class Context:
         self._reader = StateReader(kv, epoch)
         self._overlay: dict[bytes, bytes | None] = {}
         self._ranges: list[tuple[bytes, bytes]] = []
+        #: Values from this length on go ahead; 0: none do.
         self.ahead = ahead
         # Values put once since the last save, by key: not written yet; written ahead, waiting for a
         # flush; in the one that runs; durable.
@@ -254,7 +255,7 @@ class Context:
         """Set ``key`` to the one value it ever has."""
         self._overlay[key] = value
         self.writes += 1
-        if self.ahead and len(value) >= AHEAD_BYTES:
+        if 0 < self.ahead <= len(value):
             self._new[key] = value
 
     def write_ahead(self) -> int:
@@ -347,6 +348,11 @@ class Applier:
             entries of kind CONF); None: return all entries.
     """
 
+    # Of this class, so that a simulation may have others: AHEAD_... say what they are.
+    ahead_bytes: int = AHEAD_BYTES
+    ahead_flush_bytes: int = AHEAD_FLUSH_BYTES
+    ahead_bytes_max: int = AHEAD_BYTES_MAX
+
     def __init__(
         self,
         kv: KeyValueStore,
@@ -381,7 +387,9 @@ class Applier:
         self.index, self.term = applied.index, applied.term
         self._digest = applied.digest
         self.addresses = store.load_addresses()
-        self._context = Context(self._kv, epoch, store.load_settings(), ahead=self._ahead)
+        self._context = Context(
+            self._kv, epoch, store.load_settings(), ahead=self.ahead_bytes if self._ahead else 0
+        )
         self._context.log_time_ms = applied.log_time_ms
         self._saved_in = None
         self._unsaved_bytes = 0
@@ -442,7 +450,7 @@ class Applier:
         return (
             self._due
             or self._unsaved_bytes > SAVE_BYTES
-            or self._context.ahead_bytes > AHEAD_BYTES_MAX
+            or self._context.ahead_bytes > self.ahead_bytes_max
             or self.index - self._log_store.applied.index > SAVE_ENTRIES
         )
 
@@ -568,11 +576,12 @@ class Applier:
         then goes to the journal with the rest. A crash leaves either: no value that a saved record
         refers to is missing, and the entries of all others are applied anew.
         """
-        self._ahead = self._context.ahead = True
+        self._ahead = True
+        self._context.ahead = self.ahead_bytes
 
     def begin_flush(self) -> bool:
         """Whether STATE is to be flushed now, in a thread; ``flush_ended`` must follow."""
-        if self._flush_runs or self._context.waiting_bytes < AHEAD_FLUSH_BYTES:
+        if self._flush_runs or self._context.waiting_bytes < self.ahead_flush_bytes:
             return False
         self._flush_runs = True
         self._context.flush_begins()

@@ -74,8 +74,10 @@ def release(raft: Raft[Any], entries: Iterable[Entry]) -> None:
     """Give back the room of entries that were committed and handed out."""
     if raft.max_uncommitted_size == NO_LIMIT:
         return
-    size = sum([len(entry.data) for entry in entries])
-    # Entries of former leaders were never counted here: do not go below nothing.
+    # Entries of earlier leaders were never counted here, nor is anything that a follower hands out:
+    # do not go below nothing.
+    term = raft.term
+    size = sum([len(entry.data) for entry in entries if entry.term == term])
     raft.uncommitted_size = max(0, raft.uncommitted_size - size)
 
 

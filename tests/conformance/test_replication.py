@@ -425,6 +425,12 @@ def test_entries_of_earlier_leaders_are_not_taken_off_the_account() -> None:
         terms=[1, 1], data=b"x" * 50, max_uncommitted_size=100, max_size_per_msg=100
     ).lead(acknowledged=False)
     leader.propose(b"y" * 80)
+    # Theirs and its empty entry are committed, the proposal behind them is not.
+    leader.receive(MsgAppendResponse, 2, index=4)
+    assert leader.committed == 4
+    assert leader.raft.uncommitted_size == 80
+    with pytest.raises(ProposalDropped):
+        leader.propose(b"y" * 80)
     leader.acknowledge_all()
     assert leader.raft.uncommitted_size == 0
 

@@ -567,5 +567,6 @@ _OPERATIONS: dict[str, Callable[..., object]] = {
     "fetch_later": _fetch_later,
     "stage_step": lambda node: _go_on(node, "stage_step"),
     "snapshot_step": lambda node: _go_on(node, "snapshot_step"),
+    "state_flushed": lambda node: _go_on(node, "state_flushed"),
     "control": _control,
 }

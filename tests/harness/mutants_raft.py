@@ -924,3 +924,37 @@ _plant(
     "I8 I1 I4",
     ("raft._election:grants", "if not can_vote or", "if raft.term % 3 and not can_vote or"),
 )
+
+# -- Large values, which go past the daemon's journal --------------------------------------------
+
+_AHEAD = {
+    "mode": "daemon",
+    "large_share": 0.5,
+    "save_entries": 5,
+    "outage_ms": (20.0, 100.0),
+    "more_faults": {"crash": 40.0},
+}
+_plant(
+    0,
+    "ahead-safe-before-the-flush",
+    "what refers to large values is saved without them when their flush begins, not when it ended",
+    "I13 I11 I14",
+    (
+        "raftd.applier:Context.flush_begins",
+        "self.waiting_bytes = 0",
+        "self.waiting_bytes = 0; self._safe.update(self._flushing)",
+    ),
+    needs=_AHEAD,
+)
+_plant(
+    0,
+    "ahead-left-out-of-a-save",
+    "a save leaves out what was written ahead, flushed or not",
+    "I13 I11 I14",
+    (
+        "raftd.applier:Context.flush",
+        "elif not safe or safe.get(key) is not value:",
+        "elif key not in self._waiting and key not in self._flushing and key not in safe:",
+    ),
+    needs=_AHEAD,
+)

@@ -12,13 +12,16 @@ import io
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 from raft import ProposalDropped, RawNode, StateRole
 from raft.eraftpb import ConfState, Entry, Message, MsgSnapshot, Snapshot
 from raft.errors import SnapshotTemporarilyUnavailable
 from raftd.applier import Applied, Applier, EntryKind
 from raftd.identity import Identity
-from raftd.memory_store import MemoryStore
+from raftd.kvstore import Batch, ColumnFamily
+from raftd.machines.kv import APART_BYTES
+from raftd.memory_store import _DELETE_RANGE, MemoryBatch, MemoryStore
 from raftd.plan import Driver, Plan
 from raftd.replica import Replica
 from raftd.snapshot import SnapshotManifest, Stager, clear_stage, header_of
@@ -55,6 +58,43 @@ class SimKv(MemoryStore):
         super().__init__()
         self.deferred: list[tuple[int, list[tuple[str, bytes]]]] | None = None
         """Flushes under way: how far each reaches, and the side files written after it."""
+        self._ahead: dict[tuple[ColumnFamily, bytes], bytes | None] = {}
+        # Written past the journal and not flushed: what was there before; those of the flush that
+        # runs; and the journal's first batch that says something of the key, if one does.
+        self._flushing: set[tuple[ColumnFamily, bytes]] = set()
+        self._journaled: dict[tuple[ColumnFamily, bytes], int] = {}
+
+    def write_ahead(self, batch: Batch) -> None:
+        """Write past the journal: a crash before the next flush keeps some."""
+        assert isinstance(batch, MemoryBatch)
+        for _, cf, key, _value in batch.ops:
+            self._ahead.setdefault((cf, key), self.get(cf, key))
+            self._flushing.discard((cf, key))
+        super().write_ahead(batch)
+
+    def write(self, batch: Batch) -> None:
+        """Write through the journal."""
+        before = self._sequence
+        super().write(batch)
+        if self._ahead and self._sequence > before:
+            assert isinstance(batch, MemoryBatch)
+            for kind, cf, key, end in batch.ops:
+                for ahead in self._ahead:
+                    if ahead[0] == cf and (
+                        key <= ahead[1] < end if kind == _DELETE_RANGE else key == ahead[1]
+                    ):
+                        self._journaled.setdefault(ahead, self._sequence)
+
+    def begin_state_flush(self) -> None:
+        """What was written past the journal so far will be durable when it ends."""
+        self._flushing = set(self._ahead)
+
+    def end_state_flush(self) -> None:
+        """It is."""
+        for key in self._flushing:
+            self._ahead.pop(key, None)
+            self._journaled.pop(key, None)
+        self._flushing.clear()
 
     @property
     def sequence(self) -> int:
@@ -91,7 +131,19 @@ class SimKv(MemoryStore):
 
     def cut(self, keep: int) -> SimKv:
         """Cut the power; the first `keep` batches of the unsynced ones survive."""
+        reached = self.durable + keep
+        lost = {
+            ahead: before
+            for ahead, before in self._ahead.items()
+            # Of the rest, any may be on the disk.
+            if self._journaled.get(ahead, reached + 1) > reached and (crc32(ahead[1]) + keep) % 2
+        }
         survivor = self.crash(keep)
+        for (cf, key), before in lost.items():
+            if before is None:
+                survivor._tables[cf].delete(key)
+            else:
+                survivor._tables[cf].put(key, before)
         fresh = SimKv()
         fresh.__dict__.update(survivor.__dict__)
         fresh.deferred = None
@@ -102,6 +154,9 @@ class SimApplier(Applier):
     """The daemon's applier, made to save more often: few entries pass in a simulation."""
 
     save_entries = 512
+    ahead_bytes = APART_BYTES
+    ahead_flush_bytes = 2 * APART_BYTES
+    ahead_bytes_max = 5 * APART_BYTES
 
     @property
     def due(self) -> bool:
@@ -129,6 +184,7 @@ class DaemonNode(SimNode):
         self.snapshots: list[tuple[int, ConfState, bytes, Snapshot]] = []
         """Snapshots that are kept, newest last: index, configuration, file, message."""
         self.snapshot_wanted = False
+        self.state_flushing = False
         self._writer: tuple[StreamWriter, io.BytesIO, Any] | None = None
         self.staging: tuple[Stager, Message] | None = None
 
@@ -161,6 +217,7 @@ class DaemonNode(SimNode):
         self.flushing = []
         self.crash_after = 0
         self.staging = None
+        self.state_flushing = False
         self._writer = None
         self.snapshot_wanted = False
         self.kv.deferred = None
@@ -172,6 +229,8 @@ class DaemonNode(SimNode):
         )
         self.applier.save_entries = world.settings.save_entries
         self.replica = Replica(self.store, self.applier)
+        if world.settings.large_share:
+            self.replica.go_ahead(self._flush_state)
         self.applied = self.applier.index
         self.store.snapshot_provider = self._provide
         self._compare_with_shadow()
@@ -359,6 +418,20 @@ class DaemonNode(SimNode):
                 write.applied = self.store.applied.index
             self.disk.write(write)
             self._positions.append(before + number)
+
+    def _flush_state(self) -> None:
+        self.state_flushing = True
+        self.kv.begin_state_flush()
+        self.world.work.append((self, "state_flushed"))
+
+    def state_flushed(self) -> bool:
+        """The thread that flushes large values is done, if there is one; nothing is left to do."""
+        if self.state_flushing:
+            self.state_flushing = False
+            self.kv.end_state_flush()
+            self.applier.flush_ended()
+            self.world.checker.count("state_flushed")
+        return False
 
     def save(self) -> None:
         """Write what the replica has left for later."""

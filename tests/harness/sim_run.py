@@ -23,6 +23,7 @@ from zlib import crc32
 
 from raft import ProgressState
 from raft.eraftpb import Message, MessageType, MsgSnapshot
+from raftd.machines.kv import APART_BYTES
 from tests.harness.checkers import Violation, check_with_detangle
 from tests.harness.cluster import Op, World
 from tests.harness.sim_daemon import DaemonNode
@@ -161,7 +162,8 @@ class Run:
             if self.engines:
                 self.world.turns.append((node, 0.0))
             if isinstance(node, DaemonNode):
-                self.world.work += [(node, "stage_step"), (node, "snapshot_step")]
+                going_on = ("stage_step", "snapshot_step", "state_flushed")
+                self.world.work += [(node, what) for what in going_on]
             # What was on its way is not any more, and whoever carries snapshots says so.
             for peer, progress in list(node.raft.prs.progress.items()):
                 if progress.state is ProgressState.Snapshot:
@@ -269,7 +271,9 @@ class Run:
             if node.up and node.incarnation == incarnation:
                 self.world.operate(node.id, what)
 
-        self.at(self.between((0.1, 3.0)), CALL, go_on)
+        # A flush takes a while; the rest are steps of something long.
+        takes = (0.1, 30.0) if what == "state_flushed" else (0.1, 3.0)
+        self.at(self.between(takes), CALL, go_on)
 
     # -- The daemon's engines ------------------------------------------------------------------
 
@@ -436,6 +440,8 @@ class Run:
             return Op(b"", "get", key, b"", b"", client.id, b"")
         session = b"c%d-%d" % (client.id, client.sequence)
         value = b"%d.%d" % (client.id, client.sequence)
+        if settings.large_share and rng.random() < settings.large_share:
+            value = value.ljust(APART_BYTES, b".")
         if rng.random() < settings.cas_share:
             model = self.world.checker.model
             expected = model.value(key, model.index)

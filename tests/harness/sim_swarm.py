@@ -75,6 +75,8 @@ class Settings:
     same_read_contexts: bool = False
     read_share: float = 0.3
     cas_share: float = 0.3
+    large_share: float = 0.0
+    """Of values that are so long that a daemon writes them past its journal."""
     # Phases.
     steps: int = 2000
     heal_all: bool = True
@@ -256,6 +258,8 @@ def draw(seed: int, steps: int = 2000, **fixed: Any) -> Settings:
     s.heal_all = chance() < 0.4
     s.same_read_contexts = chance() < 0.2 and not s.lease_reads
     s.mode = rng.choice(("core", "daemon", "engine"))
+    if s.mode != "core" and chance() < 0.25:
+        s.large_share = rng.choice((0.1, 0.5))
     s.max_pending = rng.choice((2, 10_000))
     if fixed.get("mode", s.mode) != "core":
         s.styles, s.async_fetch, s.harsh = ("async",), False, False

@@ -66,6 +66,7 @@ EXPECTED: Final = frozenset(
         "read_by_lease",
         "read_lease_over",
         "session_hit",
+        "state_flushed",
         "crashed",
         "crashed_unsynced",
         "crashed_torn",
@@ -96,6 +97,7 @@ _FOCUS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
         for style in ("simple", "append", "async")
     ),
     ("recv_", {"replay": 0.3, "more_faults": {"transfer": 100.0, "compact": 60.0}}),
+    ("state_flushed", {"mode": "daemon", "large_share": 0.5}),
     ("conflict", {"more_faults": {"isolate_leader": 150.0}}),
     ("snapshot", {"compact_keep": 0, "more_faults": {"isolate_leader": 150.0, "compact": 60.0}}),
     ("read_", {"lease_reads": True, "check_quorum": True, "rates": (1.0, 1.0)}),

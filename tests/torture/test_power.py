@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from raftwire import Client
 from tests.harness.checkers import Violation
 from tests.harness.processes import wait_for
 from tests.torture.judge import check_with_log
@@ -218,3 +219,26 @@ def test_without_fsync_a_blackout_loses_what_was_acknowledged() -> None:
     """The proof that the tests above could fail."""
     with pytest.raises(Violation, match="lost"):
         blackout("--fsync", "unsafe-never")
+
+
+@mounted
+def test_large_values_that_pass_the_journal_by_are_there_after_a_blackout() -> None:
+    """What refers to them is saved when 16 MiB of them are flushed: table files alone have them.
+
+    The last of so many just reach it: of more, RocksDB would have flushed them by itself.
+    """
+    pairs = {f"k{number}": b"%03d" % number * 300_000 for number in range(20)}
+    with PowerScene(1, random.Random(1)) as scene:
+        scene.start()
+        with Client(scene.sockets()[0], timeout=30.0) as client:
+            for key, value in pairs.items():
+                client.kv.put(key, value)
+        assert scene.strike([1]) == 1
+        scene.disks[1].forget()
+        scene.revive()
+        scene.settle()
+        with Client(scene.sockets()[0], timeout=30.0) as client:
+            for key, value in pairs.items():
+                found = client.kv.get(key)
+                assert found is not None
+                assert found.value == value, key

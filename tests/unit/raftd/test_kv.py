@@ -674,7 +674,7 @@ class AheadBench(Bench):
 
 @pytest.fixture
 def quick_flush(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(applier_module, "AHEAD_FLUSH_BYTES", 2 * len(HUGE))
+    monkeypatch.setattr(applier_module.Applier, "ahead_flush_bytes", 2 * len(HUGE))
 
 
 HUGE = b"h" * applier_module.AHEAD_BYTES
@@ -733,7 +733,7 @@ def test_a_flush_that_ends_after_a_snapshot_was_installed_changes_nothing() -> N
 def test_too_much_that_waits_for_a_flush_is_saved_by_the_journal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(applier_module, "AHEAD_BYTES_MAX", 2 * len(HUGE))
+    monkeypatch.setattr(applier_module.Applier, "ahead_bytes_max", 2 * len(HUGE))
     bench = AheadBench()
     bench.stage(put(b"a", HUGE), put(b"b", HUGE))
     assert bench.by.unsaved
