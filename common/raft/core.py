@@ -407,7 +407,13 @@ class Raft(Settings[StorageT]):
         if msg_type in _LEADER_TYPES:
             # Raft figure 2, AppendEntries, rule 1.
             self.send(Message(msg_type=MsgAppendResponse, to=m.from_))
-        elif msg_type == MsgRequestPreVote:
+        elif msg_type == MsgRequestPreVote or (
+            msg_type == MsgRequestVote and self.leader_id == INVALID_ID
+        ):
+            # Raft figure 2, RequestVote, rule 1. The crate and etcd let candidates of earlier terms
+            # catch up by themselves: but of two who campaign at the same pace, and of whom only one
+            # can be elected, that one may stay behind for ever. With a leader all is well: it tells
+            # its members, and who was removed is not to be helped to a later term.
             _election.answer_vote(self, m, granted=False)
         elif msg_type in (MsgRequestVoteResponse, MsgRequestPreVoteResponse):
             # What is committed is so in every term, and a pre-candidate takes nobody along to its

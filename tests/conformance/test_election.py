@@ -450,10 +450,22 @@ def test_a_vote_request_is_answered_in_the_term_it_asks_for() -> None:
     assert (answer.term, answer.to, answer.from_) == (6, 2, 1)
 
 
-def test_vote_requests_of_an_earlier_term_are_ignored() -> None:
+def test_a_candidate_of_an_earlier_term_is_told_unless_there_is_a_leader() -> None:
+    """Found by the simulator, seeds 300002816 and 300004659.
+
+    Two campaign at the same pace, one of them ten terms behind; only that one can be elected, by
+    votes of the other.
+    """
     member = a_member(term=5)
+    answer = only(member.receive(MsgRequestVote, 2, term=4, index=9, log_term=3))
+    assert (answer.msg_type, answer.to, answer.term) == (MsgRequestVoteResponse, 2, 5)
+    assert answer.reject
+    assert (answer.commit, answer.commit_term) == (1, 1)
+    assert (member.term, member.raft.vote) == (5, 0)
+    # Who was removed is not told: it would campaign in the leader's next term.
+    member.receive(MsgHeartbeat, 3, term=5)
     assert member.receive(MsgRequestVote, 2, term=4, index=9, log_term=3) == []
-    assert member.term == 5
+    assert member.raft.leader_id == 3
 
 
 def test_an_election_with_messages_lost_ends() -> None:

@@ -161,12 +161,8 @@ def test_fig2_vote_request_carries_term_candidate_and_last_entry() -> None:
 
 def test_fig2_vote_1_refuse_an_old_term() -> None:
     member = a_member(term=5)
-    assert (
-        of_type(
-            member.receive(MsgRequestVote, 2, term=4, index=9, log_term=3), MsgRequestVoteResponse
-        )
-        == []
-    )
+    answer = only(member.receive(MsgRequestVote, 2, term=4, index=9, log_term=3))
+    assert (answer.msg_type, answer.reject, answer.term) == (MsgRequestVoteResponse, True, 5)
     assert member.raft.vote == 0
 
 

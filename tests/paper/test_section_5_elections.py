@@ -79,7 +79,8 @@ def test_sec51_a_candidate_or_leader_with_an_old_term_reverts_to_follower(role: 
 
 def test_sec51_a_request_with_an_old_term_is_rejected() -> None:
     member = a_member(term=5)
-    assert member.receive(MsgRequestVote, 2, term=4, index=1, log_term=1) == []
+    answer = only(member.receive(MsgRequestVote, 2, term=4, index=1, log_term=1))
+    assert (answer.msg_type, answer.term, answer.reject) == (MsgRequestVoteResponse, 5, True)
     answer = only(member.receive(MsgAppend, 2, term=4, index=1, log_term=1, commit=1))
     assert (answer.msg_type, answer.term, answer.index) == (MsgAppendResponse, 5, 0)
     assert (member.term, member.raft.vote, member.raft.leader_id) == (5, 0, 0)

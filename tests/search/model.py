@@ -349,4 +349,6 @@ _KINDS = {
     MsgRequestPreVote: Kind.VOTE_REQUEST,
 }
 _REFUSALS = frozenset({MsgRequestVoteResponse, MsgRequestPreVoteResponse})
-_ANSWERED_IF_OLD = frozenset({MsgAppend, MsgHeartbeat, MsgSnapshot, MsgRequestPreVote})
+_ANSWERED_IF_OLD = frozenset(
+    {MsgAppend, MsgHeartbeat, MsgSnapshot, MsgRequestPreVote, MsgRequestVote}
+)
