@@ -249,7 +249,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         "min_free_disk", "storage.min_free_bytes", _SIZE, 64 * 2**20,
-        "Refuse proposals (QUOTA) while the file system has less than this free; 0: no limit.",
+        "Refuse proposals (QUOTA) while the file system has less than this free; 0: no limit. With "
+        "less than 32m of room a node may stop: large values that it has applied are saved later.",
         reload=True,
     ),
     Option(
