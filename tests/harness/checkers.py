@@ -486,7 +486,8 @@ class Checker:
         if view is None:
             return
         term, _ = node.durable_vote()
-        for unseen in range(term + 1, view.term + 1):
+        # It may have died in the step that elected it, before that was looked at.
+        for unseen in range(term + 1, max(view.term, view.lead_term) + 1):
             if self.leaders.get(unseen) == node.id:
                 del self.leaders[unseen]
         for position in range(len(view.terms) - 1, 0, -1):
