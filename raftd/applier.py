@@ -56,7 +56,7 @@ restart, and writing them holds the node up for about a millisecond."""
 
 AHEAD_BYTES: Final = 64 * 1024
 """Values from this length on go ahead of what refers to them, past the journal, if the node does
-that: see ``Applier.write_ahead``."""
+that: see ``Applier.go_ahead``."""
 
 AHEAD_FLUSH_BYTES: Final = 16 * 1024 * 1024
 """So many bytes of them are made durable at once, in a thread."""

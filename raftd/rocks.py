@@ -430,32 +430,31 @@ class RocksStore:
 
     def write(self, batch: Batch) -> None:
         """Apply ``batch`` and journal it without waiting for the disk."""
-        if self._failure is not None:
-            raise self._failure
-        if self._closed:
-            self._refuse_closed()
-        if not isinstance(batch, RocksBatch):
-            raise TypeError(f"a batch of another store: {type(batch).__name__}")
+        raw = self._to_write(batch)
         try:
             with self._numbers:
-                self._db.write(batch.raw)
+                self._db.write(raw)
         except Exception as error:
             self._latch("write", error)
 
-    def write_ahead(self, batch: Batch) -> None:
-        """Apply ``batch`` without journaling it; only ``flush_family`` makes it durable."""
+    def _to_write(self, batch: Batch) -> rocksdict.WriteBatch:
         if self._failure is not None:
             raise self._failure
         if self._closed:
             self._refuse_closed()
         if not isinstance(batch, RocksBatch):
             raise TypeError(f"a batch of another store: {type(batch).__name__}")
+        return batch.raw
+
+    def write_ahead(self, batch: Batch) -> None:
+        """Apply ``batch`` without journaling it; only ``flush_family`` makes it durable."""
+        raw = self._to_write(batch)
         try:
             with self._numbers:
                 newest = self._db.latest_sequence_number()
                 if newest != self._ahead_end:
                     self._journaled = newest
-                self._db.write(batch.raw, self._past_journal)
+                self._db.write(raw, self._past_journal)
                 self._ahead_end = self._db.latest_sequence_number()
         except Exception as error:
             self._latch("write", error)

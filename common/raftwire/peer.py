@@ -43,6 +43,7 @@ from raftwire.proto.peer_pb2 import (
     SnapshotOffer,
     SnapshotResume,
 )
+from raftwire.varint import read_varint
 
 __all__ = [
     "MAGIC",
@@ -427,15 +428,10 @@ def _within_budget(frame: bytes, steps_max: int) -> bool:
 
 
 def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < end and shift < 70:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise MessageError("a frame does not parse")
+    value, at = read_varint(data, at)
+    if at > end:
+        raise MessageError("a frame does not parse")
+    return value, at
 
 
 def pack_conf_context(origin: Origin, addrs: Mapping[int, str]) -> bytes:

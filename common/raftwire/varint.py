@@ -6,6 +6,9 @@ For messages that are so frequent that they are read and written by their layout
 from __future__ import annotations
 
 import functools
+from typing import Final
+
+_BITS_MOST: Final = 70
 
 
 @functools.lru_cache(maxsize=1024)
@@ -20,13 +23,16 @@ def varint(number: int) -> bytes:
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number at ``at``, and where it ends; a cut off one ends behind ``data``."""
+    """Return the number at ``at``, and where it ends; no number ends behind ``data``.
+
+    That is one that is cut off, or has more than ten bytes: no more of a frame are looked at.
+    """
     value = shift = 0
-    while at < len(data):
+    while at < len(data) and shift < _BITS_MOST:
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
         shift += 7
-    return value, at + 1
+    return value, len(data) + 1

@@ -48,6 +48,7 @@ from raft.eraftpb import (
     Snapshot,
     SnapshotMetadata,
 )
+from raftwire.varint import varint
 from tests.harness.builders import a_leader, a_member
 
 # Each line is one field: its tag, (number << 3) | wire type, and its value.
@@ -387,7 +388,7 @@ def test_unknown_fields_of_a_change_survive_the_leader_that_fills_it_in() -> Non
 
 @pytest.mark.parametrize("entry_type", [3, 4, 100, 2**31 - 1])
 def test_unknown_entry_types_are_refused(entry_type: int) -> None:
-    raw = b"\x08" + _varint(entry_type) + b"\x10\x02\x18\x02"
+    raw = b"\x08" + varint(entry_type) + b"\x10\x02\x18\x02"
     entry = Entry.FromString(raw)
     assert entry.entry_type == entry_type
     member = a_member()
@@ -396,15 +397,6 @@ def test_unknown_entry_types_are_refused(entry_type: int) -> None:
     assert member.last_index == 1
     with pytest.raises(CodecError):
         parse_conf_change(entry)
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def test_an_empty_snapshot_is_as_none() -> None:

@@ -190,3 +190,12 @@ def test_numbers(number: int) -> None:
         with pytest.raises(DecodeError):
             Request.FromString(b"\x08" + encoded[:-1])
         assert read_varint(encoded[:-1], 0)[1] == len(encoded)
+
+
+@pytest.mark.parametrize("length", [11, 1_000_000])
+def test_of_a_number_without_end_ten_bytes_are_looked_at(length: int) -> None:
+    """Else a frame of nothing else would keep the node busy for minutes."""
+    data = b"\xff" * length
+    value, end = read_varint(data, 0)
+    assert value < 1 << 70
+    assert end > length
