@@ -94,6 +94,17 @@ class Keyed:
         assert len({pair.mod_revision for pair in pairs.values()}) == len(pairs)
 
 
+def die_and_go_on(group: Cluster, puts: Keyed, place: str, times: int) -> None:
+    """Die there; once started again, all that was answered is there, each once."""
+    group[1].kill()
+    arm(group[1], place, times)
+    died(group[1], place, puts.put)
+    group.start()
+    puts.settle()
+    assert puts.put(DEADLINE)
+    puts.check()
+
+
 @pytest.mark.parametrize("times", [3, 17])
 @pytest.mark.parametrize("place", LOOP)
 def test_a_single_node_keeps_what_it_acknowledged(place: str, times: int) -> None:
@@ -101,13 +112,7 @@ def test_a_single_node_keeps_what_it_acknowledged(place: str, times: int) -> Non
         puts = Keyed(client)
         for _ in range(5):
             assert puts.put(DEADLINE)
-        group[1].kill()
-        arm(group[1], place, times)
-        died(group[1], place, puts.put)
-        group.start()
-        puts.settle()
-        assert puts.put(DEADLINE)
-        puts.check()
+        die_and_go_on(group, puts, place, times)
 
 
 @pytest.mark.parametrize(("place", "times"), [("applied", 10), ("saved", 1)])
@@ -115,13 +120,7 @@ def test_large_values_are_kept_though_no_journal_has_them(place: str, times: int
     """They go past it; the process dies with those in memory, before and after the first save."""
     with cluster(1, "--state-machine", "kv", *QUICK) as group, group[1].client() as client:
         puts = Keyed(client, size=900_000)
-        group[1].kill()
-        arm(group[1], place, times)
-        died(group[1], place, puts.put)
-        group.start()
-        puts.settle()
-        assert puts.put(DEADLINE)
-        puts.check()
+        die_and_go_on(group, puts, place, times)
 
 
 @pytest.fixture(scope="module")
